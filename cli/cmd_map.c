@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cli/commands.h"
+#include "cli/image_file.h"
+#include "cli/json_output.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "image/walk.h"
+
+struct map_opts {
+	uint64_t offset, length;
+	bool json;
+};
+
+static const struct map_opts defaults = {.length = UINT64_MAX};
+
+static const char *const kind_names[] = {
+	[MAP_HOLE] = "hole",
+	[MAP_ZERO] = "zero",
+	[MAP_RAW] = "raw",
+	[MAP_ZSTD] = "zstd",
+};
+
+static bool is_stored(const struct map_extent *e)
+{
+	return e->kind == MAP_RAW || e->kind == MAP_ZSTD;
+}
+
+static uint64_t stored_bytes(const struct map_extent *e)
+{
+	return e->kind == MAP_ZSTD ? e->stored : e->len;
+}
+
+static errint_t print_extent(void *arg, const struct map_extent *e)
+{
+	(void)arg;
+	printf("%16" PRIu64 " %16" PRIu64 "  %-4s", e->off, e->len, kind_names[e->kind]);
+	if (is_stored(e))
+		printf(" %16" PRIu64 " %16" PRIu64 "\n", e->file_off, stored_bytes(e));
+	else
+		printf(" %16s %16s\n", "-", "-");
+	return output_check();
+}
+
+static errint_t print_extent_json(void *arg, const struct map_extent *e)
+{
+	json_t *o = json_object();
+
+	json_put_u64(o, "offset", e->off);
+	json_put_u64(o, "length", e->len);
+	json_put_text(o, "kind", kind_names[e->kind]);
+	if (is_stored(e)) {
+		json_put_u64(o, "file_offset", e->file_off);
+		json_put_u64(o, "stored", stored_bytes(e));
+	}
+	return json_stream_item(arg, o);
+}
+
+static errint_t print_map(struct image *im, uint64_t off, uint64_t len)
+{
+	printf("%16s %16s  %-4s %16s %16s\n", "offset", "length", "kind", "file offset", "stored");
+	return walk_extents(im, off, len, print_extent, NULL);
+}
+
+static errint_t print_map_json(struct image *im, const char *path, uint64_t off, uint64_t len)
+{
+	json_t *doc = json_document("map");
+	struct json_stream s;
+	errint_t err;
+
+	json_put_text(doc, "image", path);
+	json_put_u64(doc, "virtual_size", image_size(im));
+	err = json_stream_begin(&s, doc, "extents");
+	if (!err)
+		err = walk_extents(im, off, len, print_extent_json, &s);
+	/* Also on failure: what was printed stays a document, and the exit status tells. */
+	json_stream_end(&s);
+	return err;
+}
+
+static errint_t run_map(struct invocation *inv)
+{
+	const struct map_opts *o = inv->opts;
+	CLEANUP(image_file) struct image_file f;
+	uint64_t size, len = o->length;
+	errint_t err = image_file_open(inv->args[0], false, &f);
+
+	if (err)
+		return err;
+	size = image_size(f.image);
+	if (o->offset > size)
+		return log_fail(-EINVAL, "%s: --offset: the disk ends at %" PRIu64, inv->args[0],
+				size);
+	if (len > size - o->offset)
+		len = size - o->offset;
+	err = o->json ? print_map_json(f.image, inv->args[0], o->offset, len)
+		      : print_map(f.image, o->offset, len);
+	return err ? err : image_file_close(&f);
+}
+
+static const struct cmd_option options[] = {
+	{
+		.name = "offset",
+		.arg = "SIZE",
+		.set = option_size,
+		.offset = offsetof(struct map_opts, offset),
+		.help = "Begin at this byte of the disk instead of 0.",
+	},
+	{
+		.name = "length",
+		.arg = "SIZE",
+		.set = option_size,
+		.offset = offsetof(struct map_opts, length),
+		.help = "Look at so many bytes instead of all to the end.",
+	},
+	OPTION_JSON(struct map_opts),
+	{.name = NULL},
+};
+
+static const struct cmd_example examples[] = {
+	{"map disk.ublk", "The whole map, as a table."},
+	{"map --json disk.ublk | jq '[.extents[] | select(.kind == \"zstd\").stored] | add'",
+	 "Bytes of compressed data."},
+	{NULL, NULL},
+};
+
+const struct command cmd_map = {
+	.name = "map",
+	.group = "Images",
+	.summary = "List what is stored where",
+	.operands = "IMAGE",
+	.min_args = 1,
+	.max_args = 1,
+	.options = options,
+	.opts_size = sizeof(struct map_opts),
+	.defaults = &defaults,
+	.help = "Lists the extents of the disk in order and without gaps, all in bytes: where on the "
+		"disk each begins, how long it is, and how it is kept:\n\n"
+		" hole  never written, or discarded: reads as zeros\n"
+		" zero  written with zeros: takes no space\n"
+		" raw   stored as it is, at the file offset given\n"
+		" zstd  one cluster, compressed to the stored bytes at the file offset given",
+	.examples = examples,
+	.run = run_map,
+};

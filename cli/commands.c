@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* The list of subcommands, and the options that all of them share. */
+#include "config.h"
+
+#include "cli/commands.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/options.h"
+#include "common/log.h"
+
+const struct command *const commands[] = {
+	&cmd_create, &cmd_convert, &cmd_info,	 &cmd_map,  &cmd_check,
+	&cmd_resize, &cmd_compare, &cmd_measure, &cmd_help, NULL,
+};
+
+const struct command *command_find(const char *name)
+{
+	for (const struct command *const *c = commands; *c; c++)
+		if (!strcmp((*c)->name, name))
+			return *c;
+	return NULL;
+}
+
+errint_t usage_error(struct invocation *inv, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	inv->usage = true;
+	return log_fail(-EINVAL, "%s: %s", inv->command->name, text);
+}
+
+const struct cmd_option global_options[] = {
+	{
+		.name = "help",
+		.letter = 'h',
+		.set = option_flag,
+		.offset = offsetof(struct global_opts, help),
+		.help = "Print help and exit.",
+	},
+	{
+		.name = "version",
+		.letter = 'V',
+		.set = option_flag,
+		.offset = offsetof(struct global_opts, version),
+		.help = "Print the version and exit.",
+	},
+	{
+		.name = "quiet",
+		.letter = 'q',
+		.set = option_flag,
+		.offset = offsetof(struct global_opts, quiet),
+		.help = "Print no warnings and no progress, only errors and results.",
+	},
+	{
+		.name = "verbose",
+		.letter = 'v',
+		.set = option_flag,
+		.offset = offsetof(struct global_opts, verbose),
+		.help = "Say more about what is done.",
+	},
+	{
+		.name = "debug",
+		.arg = "SUBSYS",
+		.set = option_debug,
+		.offset = offsetof(struct global_opts, debug),
+		.help = "Print debug messages of a subsystem, or of several separated by commas: "
+			"store, alloc, map, journal, txn, data, cli, or all.",
+	},
+	{.name = NULL},
+};

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* An image and the file that it is in, opened and closed together. */
+#ifndef CLI_IMAGE_FILE_H
+#define CLI_IMAGE_FILE_H
+
+#include "image/image.h"
+
+struct image_file {
+	struct store *store;
+	struct image *image;
+};
+
+/* Opens the image at @path; with @write, for changing it.  Messages are logged. */
+MUST_CHECK errint_t image_file_open(const char *path, bool write, struct image_file *f);
+
+/* Closes what is open of @f, which may be all zeros.  After a success nothing more can be lost. */
+MUST_CHECK errint_t image_file_close(struct image_file *f);
+
+/* For CLEANUP(): gives an image up that was not closed, as after a failure. */
+static inline void cleanup_image_file(struct image_file *f)
+{
+	image_abandon(f->image);
+	store_close(f->store);
+}
+
+#endif

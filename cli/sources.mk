@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+# The sources of cli/, listed once: the program is made of them, and the man page made from it is
+# out of date when one of them is newer.  All but main.c are a library, so that tests can link them.
+cli_sources = \
+	$(cli_library_sources) \
+	%D%/main.c
+cli_library_sources = \
+	%D%/blocks.c \
+	%D%/blocks.h \
+	%D%/cmd_check.c \
+	%D%/cmd_compare.c \
+	%D%/cmd_convert.c \
+	%D%/cmd_create.c \
+	%D%/cmd_help.c \
+	%D%/cmd_info.c \
+	%D%/cmd_map.c \
+	%D%/cmd_measure.c \
+	%D%/cmd_resize.c \
+	%D%/command.h \
+	%D%/commands.c \
+	%D%/commands.h \
+	%D%/completion.c \
+	%D%/convert.c \
+	%D%/convert.h \
+	%D%/convert_image.c \
+	%D%/convert_raw.c \
+	%D%/disk.c \
+	%D%/disk.h \
+	%D%/help.c \
+	%D%/help.h \
+	%D%/image_file.c \
+	%D%/image_file.h \
+	%D%/json_output.c \
+	%D%/json_output.h \
+	%D%/new_file.c \
+	%D%/new_file.h \
+	%D%/options.c \
+	%D%/options.h \
+	%D%/output.c \
+	%D%/output.h \
+	%D%/pod.c \
+	%D%/progress.c \
+	%D%/progress.h \
+	%D%/size.c \
+	%D%/size.h \
+	%D%/suggest.c \
+	%D%/suggest.h \
+	%D%/terminal.c \
+	%D%/terminal.h \
+	%D%/workers.c \
+	%D%/workers.h

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of engine/ share.  Not for other directories.
+ */
+#ifndef ENGINE_CORE_H
+#define ENGINE_CORE_H
+
+#include <stdatomic.h>
+
+#include "codecs/codec.h"
+#include "common/cleanup.h"
+#include "engine/engine.h"
+#include "engine/packer.h"
+#include "image/plan.h"
+
+/* Most bytes of a request that one round of compressing gathers: half a batch, so that a round
+ * always fits into an empty one. */
+#define ROUND_BYTES    (PACK_MAX_BYTES / 2)
+#define ROUND_CLUSTERS (ROUND_BYTES >> CLUSTER_SHIFT_MIN)
+
+/* Most bytes that one read plan is asked for. */
+#define READ_BYTES (4u << 20)
+
+struct engine {
+	/* Constant. */
+	struct image *im;
+	struct store *st;
+	struct geometry geo;
+	size_t cluster; /* bytes */
+	uint32_t uuid_seed;
+	const struct codec *codec; /* of new writes; NULL: they are not compressed */
+	unsigned codec_id;
+	int level;
+	uint8_t *zeros; /* a cluster of them */
+
+	struct packer *packer; /* NULL without codec */
+};
+
+/* Batches of blobs whose writing has begun since the image was opened. */
+static inline uint64_t engine_batches(const struct engine *e)
+{
+	return e->packer ? packer_batches(e->packer) : 0;
+}
+
+/* Which blob a thread's plain buffer holds decompressed; read.c says when it may be used again. */
+struct cached_blob {
+	bool valid;
+	uint64_t batches; /* engine_batches() before it was read */
+	uint64_t vcluster;
+	uint64_t file_off;
+	uint32_t stored;
+	uint32_t crc;
+};
+
+/* Used by one thread at a time, so nothing is locked.  The buffers are UNIT_SIZE-aligned. */
+struct engine_thread {
+	struct engine *e;
+	struct image_writer *writer;
+	struct codec_ctx *ctx[CODEC_NIDS]; /* made when first needed */
+
+	uint8_t *stored;  /* a blob with the rest of its first and last unit */
+	uint8_t *plain;	  /* a cluster: the last one that was decompressed */
+	uint8_t *cluster; /* the cluster that is being assembled */
+	uint8_t *bounce;  /* a cluster: pieces of a caller's buffer that is not aligned */
+	uint8_t *frames; /* of one round, each followed by zeros; NULL when nothing is compressed */
+	struct cached_blob cached;
+
+	struct read_plan rplan;
+	struct write_plan wplan;
+};
+
+/* The thread's context for codec @id: of the image's level if that is the image's codec. */
+MUST_CHECK errint_t thread_codec(struct engine_thread *t, unsigned id, struct codec_ctx **out);
+
+/* read.c: fill @buf from @segs, in order.  A guard is held. */
+MUST_CHECK errint_t read_segs(struct engine_thread *t, uint8_t *buf, const struct seg *segs,
+			      unsigned n);
+
+/* compress.c */
+bool all_zero(const void *buf, size_t len);
+/* Bytes that one frame may need in engine_thread.frames, zeros behind it included. */
+size_t frame_space(const struct engine *e);
+/*
+ * Compress the cluster @src into @frame, which has frame_space() bytes, and put zeros behind it.
+ * Returns its length, or 0 when it is better stored as it is.
+ */
+uint32_t compress_cluster(struct engine_thread *t, const void *src, uint8_t *frame);
+
+#endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine and its threads: what they own, made and released.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "common/log.h"
+#include "engine/core.h"
+#include "image/checksum.h"
+
+static errint_t no_memory(void)
+{
+	return log_err(-ENOMEM, "cannot set up the data path");
+}
+
+static errint_t find_codec(struct engine *e, const struct image_info *info)
+{
+	e->codec_id = info->codec;
+	e->level = info->level;
+	if (info->codec == CODEC_NONE || info->read_only)
+		return 0;
+	return codec_find(info->codec, &e->codec);
+}
+
+static errint_t engine_init(struct engine *e, struct image *im, const struct engine_opts *opts)
+{
+	struct image_info info;
+
+	image_get_info(im, &info);
+	e->im = im;
+	e->st = image_store(im);
+	e->geo = info.geo;
+	e->cluster = cluster_size(&info.geo);
+	e->uuid_seed = checksum_uuid(info.uuid);
+	e->zeros = store_buffer(e->cluster);
+	if (!e->zeros)
+		return no_memory();
+
+	errint_t err = find_codec(e, &info);
+
+	if (err || !e->codec)
+		return err;
+	return packer_new(im, opts ? opts->wait : NULL, &e->packer);
+}
+
+errint_t engine_new(struct image *im, const struct engine_opts *opts, struct engine **out)
+{
+	struct engine *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return no_memory();
+
+	errint_t err = engine_init(e, im, opts);
+
+	if (err) {
+		engine_free(e);
+		return err;
+	}
+	*out = e;
+	return 0;
+}
+
+void engine_free(struct engine *e)
+{
+	if (!e)
+		return;
+	packer_free(e->packer);
+	free(e->zeros);
+	free(e);
+}
+
+static errint_t thread_compression(struct engine_thread *t)
+{
+	const struct engine *e = t->e;
+	struct codec_ctx *ctx;
+
+	t->frames = store_buffer(frame_space(e) * (ROUND_BYTES / e->cluster));
+	if (!t->frames)
+		return no_memory();
+	return thread_codec(t, e->codec_id, &ctx);
+}
+
+static errint_t thread_init(struct engine_thread *t)
+{
+	const struct engine *e = t->e;
+
+	t->stored = store_buffer(e->cluster + 2 * UNIT_SIZE);
+	t->plain = store_buffer(e->cluster);
+	t->cluster = store_buffer(e->cluster);
+	t->bounce = store_buffer(e->cluster);
+	if (!t->stored || !t->plain || !t->cluster || !t->bounce)
+		return no_memory();
+	if (e->codec) {
+		errint_t err = thread_compression(t);
+
+		if (err)
+			return err;
+	}
+	return image_writer_new(e->im, &t->writer);
+}
+
+errint_t engine_thread_new(struct engine *e, struct engine_thread **out)
+{
+	struct engine_thread *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return no_memory();
+	t->e = e;
+
+	errint_t err = thread_init(t);
+
+	if (err) {
+		engine_thread_free(t);
+		return err;
+	}
+	*out = t;
+	return 0;
+}
+
+void engine_thread_free(struct engine_thread *t)
+{
+	if (!t)
+		return;
+	if (t->writer)
+		image_writer_free(t->writer);
+	for (unsigned i = 0; i < CODEC_NIDS; i++)
+		codec_ctx_free(t->ctx[i]);
+	free(t->stored);
+	free(t->plain);
+	free(t->cluster);
+	free(t->bounce);
+	free(t->frames);
+	free(t);
+}
+
+errint_t thread_codec(struct engine_thread *t, unsigned id, struct codec_ctx **out)
+{
+	const struct engine *e = t->e;
+	const struct codec *codec;
+	int min, max, level;
+
+	assert(id < CODEC_NIDS);
+	if (!t->ctx[id]) {
+		errint_t err = codec_find(id, &codec);
+
+		if (err)
+			return err;
+		codec_levels(codec, &min, &max, &level);
+		if (id == e->codec_id)
+			level = e->level;
+		err = codec_ctx_new(codec, level, e->cluster, &t->ctx[id]);
+		if (err)
+			return err;
+	}
+	*out = t->ctx[id];
+	return 0;
+}
+
+errint_t engine_flush(struct engine_thread *t)
+{
+	return image_flush(t->e->im);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Executes plans on bytes in memory, in the calling thread: the may-block half of the data path, as
+ * plain sequential code.  Commands, tests and worker threads use it.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "image/image.h"
+
+struct engine;
+
+struct engine_opts {
+	/* How to wait for another thread: the image_open_opts.wait that @im was opened with.  NULL:
+	 * ordinary threads. */
+	const struct image_wait_ops *wait;
+};
+
+/*
+ * An engine on @im, which stays the caller's.  @opts may be NULL.  All compressed data written to
+ * one open image goes through one engine.  -ENOMEM or -ENOTSUP (codec not built), message logged.
+ */
+MUST_CHECK errint_t engine_new(struct image *im, const struct engine_opts *opts,
+			       struct engine **out);
+/* No call may be running. */
+void engine_free(struct engine *e);
+
+/* One thread's working memory: buffers, codec contexts, an allocation window. */
+struct engine_thread;
+MUST_CHECK errint_t engine_thread_new(struct engine *e, struct engine_thread **out);
+void engine_thread_free(struct engine_thread *t);
+
+/*
+ * @off and @len are multiples of 512 within the disk.  @buf may have any alignment, but is fastest
+ * at UNIT_SIZE, where uncompressed data moves without a copy; nobody may change it during the call.
+ * The calls return when the operation is complete; writes are durable after engine_flush() or with
+ * @fua.  Errors are those of plan.h and of the store; -EIO for compressed data that is damaged.
+ * Messages are logged.  After an error any part of a write may have happened.
+ */
+MUST_CHECK errint_t engine_read(struct engine_thread *t, void *buf, uint64_t off, size_t len);
+MUST_CHECK errint_t engine_write(struct engine_thread *t, const void *buf, uint64_t off, size_t len,
+				 bool fua);
+MUST_CHECK errint_t engine_discard(struct engine_thread *t, uint64_t off, uint64_t len);
+MUST_CHECK errint_t engine_write_zeroes(struct engine_thread *t, uint64_t off, uint64_t len);
+MUST_CHECK errint_t engine_flush(struct engine_thread *t);
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading: a plan's segments into the caller's memory.
+ *
+ * A guard is held while segments are read, so the storage that they name keeps its content, and a
+ * checksum that does not match is damage, never a race.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "common/log.h"
+#include "engine/core.h"
+#include "image/checksum.h"
+
+static errint_t read_file(struct engine_thread *t, uint8_t *buf, size_t len, uint64_t off)
+{
+	if ((uintptr_t)buf % SECTOR_SIZE == 0)
+		return store_read(t->e->st, buf, len, off);
+
+	for (size_t done = 0; done < len;) {
+		size_t n = len - done < t->e->cluster ? len - done : t->e->cluster;
+		errint_t err = store_read(t->e->st, t->bounce, n, off + done);
+
+		if (err)
+			return err;
+		memcpy(buf + done, t->bounce, n);
+		done += n;
+	}
+	return 0;
+}
+
+static errint_t damaged_blob(const struct seg *s, const char *what)
+{
+	return log_fail(-EIO,
+			"the compressed cluster %llu at byte %llu of the image is damaged: %s; its "
+			"data is lost unless there is another copy",
+			(unsigned long long)s->vcluster, (unsigned long long)s->file_off, what);
+}
+
+/* The stored bytes of @s in t->stored, verified.  A blob may begin and end anywhere in a block of
+ * the store, which is read whole, so that direct I/O needs no further copy. */
+static errint_t load_blob(struct engine_thread *t, const struct seg *s, const uint8_t **bytes)
+{
+	const uint64_t block = t->e->st->align;
+	uint64_t from = s->file_off & ~(block - 1);
+	uint64_t to = (s->file_off + s->stored + block - 1) & ~(block - 1);
+
+	assert(block <= UNIT_SIZE && !(block & (block - 1)));
+	assert(s->stored > 0 && s->stored < t->e->cluster);
+
+	errint_t err = store_read(t->e->st, t->stored, to - from, from);
+
+	if (err)
+		return err;
+	*bytes = t->stored + (s->file_off - from);
+	if (checksum_blob(t->e->uuid_seed, s->vcluster, *bytes, s->stored) != s->crc)
+		return damaged_blob(s, "its checksum does not match");
+	return 0;
+}
+
+/* Decompress the cluster of @s into @dst, a cluster's room. */
+static errint_t decompress_blob(struct engine_thread *t, const struct seg *s, uint8_t *dst)
+{
+	const uint8_t *bytes;
+	struct codec_ctx *ctx;
+	size_t len = s->stored;
+	errint_t err = thread_codec(t, s->codec, &ctx);
+
+	if (err)
+		return err;
+	err = load_blob(t, s, &bytes);
+	if (err)
+		return err;
+	if (codec_decompress(ctx, bytes, &len, dst))
+		return damaged_blob(s, "it does not decompress");
+	return 0;
+}
+
+/*
+ * May t->plain serve @s?  Its fields alone do not say so: space is reused, and a CRC is not an
+ * identity.  But the packer counts a batch before the first byte of it is written, and a plan can
+ * name only blobs whose batch was counted before they were published.  So as long as the count is
+ * what it was before the cached blob was read, every blob that a plan can name was counted by then
+ * as well, and was not being written at the cached blob's place, which the reader's guard kept
+ * from being reused.  Hence the same place still means the same bytes.
+ */
+static bool is_cached(struct engine_thread *t, const struct seg *s)
+{
+	const struct cached_blob *c = &t->cached;
+
+	return c->valid && c->file_off == s->file_off && c->stored == s->stored &&
+	       c->vcluster == s->vcluster && c->crc == s->crc && c->batches == engine_batches(t->e);
+}
+
+static errint_t fill_cache(struct engine_thread *t, const struct seg *s)
+{
+	uint64_t batches = engine_batches(t->e);
+
+	t->cached.valid = false;
+
+	errint_t err = decompress_blob(t, s, t->plain);
+
+	if (err)
+		return err;
+	t->cached = (struct cached_blob){
+		.valid = true,
+		.batches = batches,
+		.vcluster = s->vcluster,
+		.file_off = s->file_off,
+		.stored = s->stored,
+		.crc = s->crc,
+	};
+	return 0;
+}
+
+static errint_t read_blob(struct engine_thread *t, uint8_t *buf, const struct seg *s)
+{
+	assert(s->len <= t->e->cluster && s->skip <= t->e->cluster - s->len);
+	if (!is_cached(t, s)) {
+		if (s->len == t->e->cluster)
+			return decompress_blob(t, s, buf);
+
+		errint_t err = fill_cache(t, s);
+
+		if (err)
+			return err;
+	}
+	memcpy(buf, t->plain + s->skip, s->len);
+	return 0;
+}
+
+static errint_t read_seg(struct engine_thread *t, uint8_t *buf, const struct seg *s)
+{
+	switch (s->kind) {
+	case SEG_ZERO:
+		memset(buf, 0, s->len);
+		return 0;
+	case SEG_FILE:
+		return read_file(t, buf, s->len, s->file_off);
+	case SEG_BLOB:
+		return read_blob(t, buf, s);
+	}
+	assert(!"a segment kind");
+	return -EIO;
+}
+
+errint_t read_segs(struct engine_thread *t, uint8_t *buf, const struct seg *segs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		errint_t err = read_seg(t, buf, &segs[i]);
+
+		if (err)
+			return err;
+		buf += segs[i].len;
+	}
+	return 0;
+}
+
+errint_t engine_read(struct engine_thread *t, void *buf, uint64_t off, size_t len)
+{
+	struct read_plan *p = &t->rplan;
+	uint8_t *at = buf;
+
+	assert(off % SECTOR_SIZE == 0 && len % SECTOR_SIZE == 0);
+	while (len) {
+		uint32_t ask = len < READ_BYTES ? (uint32_t)len : READ_BYTES;
+		errint_t err = plan_read(t->e->im, off, ask, IMAGE_MAY_BLOCK, p);
+
+		if (err)
+			return err;
+		assert(p->off == off && p->len > 0 && p->len <= ask);
+		err = read_segs(t, at, p->seg, p->nsegs);
+		plan_read_done(t->e->im, p);
+		if (err)
+			return err;
+		at += p->len;
+		off += p->len;
+		len -= p->len;
+	}
+	return 0;
+}

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: MIT
+# The sources of engine/, listed once: libengine.a here and the mutation build in tests/ are made of
+# them.  %D% is this directory as seen from the Makefile that includes this file.
+engine_sources = \
+	%D%/compress.c \
+	%D%/core.h \
+	%D%/engine.c \
+	%D%/engine.h \
+	%D%/packer.c \
+	%D%/packer.h \
+	%D%/read.c \
+	%D%/write.c

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The checkpoint.  Order, and what each step relies on:
+ *
+ *	freeze      lock held, no I/O: close T, give dirty nodes new places, serialise everything
+ *	commit T    data sync, then the transaction (W1); later ones commit on their own meanwhile
+ *	blocks      nodes and bitmaps, all of them to places that the current superblock does not
+ *use sync        (W3) superblock  generation + 1 to its two slots, durably release     old nodes,
+ *and the journal before the new start (W4)
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "image/checkpoint.h"
+#include "image/core.h"
+#include "image/limbo.h"
+#include "image/super.h"
+
+#define CHUNK_BLOCKS 256u
+
+struct ckpt {
+	struct ckpt_buf buf;
+	struct extent *old; /* places of nodes that the new superblock no longer needs */
+	unsigned nold, old_cap;
+	struct disk_super sb;
+	uint64_t pos; /* of the transaction that the freeze closed */
+};
+
+void *ckpt_block(struct ckpt_buf *b, uint64_t off)
+{
+	assert(b->n < b->cap);
+	b->off[b->n] = off;
+	return b->block + b->n++ * (size_t)UNIT_SIZE;
+}
+
+/* --- freeze ---------------------------------------------------------------------------------- */
+
+static void fill_super(struct image *im, struct ckpt *c, struct desc root, bool clean)
+{
+	struct disk_super *sb = &c->sb;
+
+	*sb = im->super;
+	sb->flags = le32_make((clean ? SUPER_CLEAN : 0) | (im->damaged ? SUPER_ERRORS : 0));
+	sb->generation = le64_make(le64_get(im->super.generation) + 1);
+	sb->incompat = le64_make(im->incompat);
+	sb->size = le64_make(im->size);
+	sb->levels = im->map.levels;
+	sb->epoch = le32_make(im->epoch);
+	sb->head_parent = le32_make(im->head_parent);
+	sb->root = desc_to_disk(root);
+	sb->journal_offset = le64_make(im->journal.offset);
+	sb->journal_length = le64_make(im->journal.length);
+	sb->journal_pos = le64_make(im->journal.head);
+	sb->journal_seq = le64_make(im->txns.open.seq);
+	sb->phys_regions = le64_make(im->alloc.nregions);
+	sb->used_units = le64_make(im->alloc.used_units);
+	sb->root_slots = le64_make(im->alloc.root_slots);
+	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++)
+		sb->root_crc[i] = le32_make(im->alloc.root_crc[i]);
+}
+
+static errint_t freeze(struct image *im, struct ckpt *c, const struct ckpt_change *change)
+{
+	struct desc root;
+	errint_t err = txn_close_open(im, &c->pos);
+
+	if (err)
+		return err;
+	if (change && change->freeze)
+		change->freeze(im, change->arg);
+	map_freeze(im, &c->buf, c->old, &c->nold, &root);
+	alloc_freeze(im, &c->buf);
+	if (im->failed)
+		return im->failed;
+	fill_super(im, c, root, change && change->clean);
+	if (RULE_BROKEN(im, journal_reuse_early))
+		im->journal.start = im->journal.head;
+	return 0;
+}
+
+/* Memory for the freeze, which must not fail half-way: more than it can need now. */
+static errint_t make_room(struct ckpt *c, unsigned nodes, unsigned blocks)
+{
+	free(c->buf.block);
+	free(c->buf.off);
+	free(c->old);
+	c->buf.cap = nodes + blocks;
+	c->old_cap = nodes;
+	c->buf.block = store_buffer(c->buf.cap * (size_t)UNIT_SIZE);
+	c->buf.off = calloc(c->buf.cap, sizeof(*c->buf.off));
+	c->old = calloc(nodes + 1u, sizeof(*c->old));
+	return c->buf.block && c->buf.off && c->old ? 0 : -ENOMEM;
+}
+
+/*
+ * Take the commit lock and freeze, having reserved what that needs.  On success the commit lock is
+ * held: the closed transaction is still to be written.
+ */
+static errint_t reserve_and_freeze(struct image *im, struct ckpt *c,
+				   const struct ckpt_change *change)
+{
+	unsigned nodes = 0, blocks = 0;
+
+	for (;;) {
+		pthread_mutex_lock(&im->lock);
+		while (im->txns.commit_busy && !im->failed)
+			image_wait(im);
+		errint_t err = im->failed;
+		unsigned dirty = im->map.dirty + MAX_LEVELS;
+		unsigned more = alloc_freeze_blocks(im, dirty);
+		uint64_t region;
+		bool load = map_freeze_needs(im, &region);
+
+		if (!err && !load && dirty <= nodes && more <= blocks) {
+			im->txns.commit_busy = true;
+			err = freeze(im, c, change);
+			if (err) {
+				im->txns.commit_busy = false;
+				image_wake(im);
+			}
+			pthread_mutex_unlock(&im->lock);
+			return err;
+		}
+		pthread_mutex_unlock(&im->lock);
+		if (!err && load) {
+			err = alloc_load(im, region);
+			if (err)
+				return err;
+			continue;
+		}
+		nodes = dirty + dirty / 8 + 64;
+		blocks = more + more / 8 + 64;
+		if (!err)
+			err = alloc_meta_reserve(im, nodes);
+		if (!err)
+			err = make_room(c, nodes, blocks);
+		if (err)
+			return err;
+	}
+}
+
+/* --- writing --------------------------------------------------------------------------------- */
+
+/* Blocks that follow each other in memory and on disk go out in one write. */
+static errint_t write_blocks(struct image *im, const struct ckpt_buf *b)
+{
+	errint_t err = 0;
+	unsigned run;
+
+	for (unsigned i = 0; !err && i < b->n; i += run) {
+		run = 1;
+		while (i + run < b->n && run < CHUNK_BLOCKS &&
+		       b->off[i + run] == b->off[i] + run * (uint64_t)UNIT_SIZE)
+			run++;
+		err = store_write(im->st, b->block + i * (size_t)UNIT_SIZE, run * (size_t)UNIT_SIZE,
+				  b->off[i]);
+	}
+	return err;
+}
+
+static errint_t write_out(struct image *im, struct ckpt *c)
+{
+	errint_t err = write_blocks(im, &c->buf);
+
+	if (!err && !RULE_BROKEN(im, ckpt_no_sync))
+		err = store_datasync(im->st);
+	if (!err)
+		err = super_write(im->st, &c->sb, !RULE_BROKEN(im, super_no_dsync));
+	return err;
+}
+
+/* The new superblock is durable: what only the old one needed is free. */
+static void retire(struct image *im, struct ckpt *c, const struct ckpt_change *change)
+{
+	im->super = c->sb;
+	im->journal.start = le64_get(c->sb.journal_pos);
+	for (unsigned i = 0; i < c->nold; i++)
+		alloc_release(im, c->old[i]);
+	if (change && change->durable)
+		change->durable(im, change->arg);
+	im->stats.checkpoints++;
+	im->stats.datasyncs++;
+	im->stats.dsync_writes += 2;
+	im->stats.meta_bytes_written += (c->buf.n + 2) * (uint64_t)UNIT_SIZE;
+	im->txns.last_ckpt_ms = now_ms();
+	alloc_trim(im);
+}
+
+static errint_t run(struct image *im, struct ckpt *c, const struct ckpt_change *change)
+{
+	errint_t err = reserve_and_freeze(im, c, change);
+
+	if (err)
+		return err;
+	bool any = im->txns.closing.n != 0;
+	if (any)
+		err = txn_write_closed(im, c->pos);
+	pthread_mutex_lock(&im->lock);
+	c->sb.journal_chain = le32_make(im->journal.chain);
+	im->txns.commit_busy = false;
+	image_wake(im);
+	pthread_mutex_unlock(&im->lock);
+	if (!err)
+		err = write_out(im, c);
+
+	SCOPED_LOCK(&im->lock);
+	if (err)
+		return image_fail(im, err, "a checkpoint could not be written");
+	retire(im, c, change);
+	return 0;
+}
+
+errint_t checkpoint(struct image *im, const struct ckpt_change *change)
+{
+	struct ckpt c = {0};
+
+	pthread_mutex_lock(&im->lock);
+	while (im->txns.ckpt_busy)
+		image_wait(im);
+	im->txns.ckpt_busy = true;
+	pthread_mutex_unlock(&im->lock);
+
+	errint_t err = run(im, &c, change);
+
+	pthread_mutex_lock(&im->lock);
+	im->txns.ckpt_busy = false;
+	image_wake(im);
+	pthread_mutex_unlock(&im->lock);
+	free(c.buf.block);
+	free(c.buf.off);
+	free(c.old);
+	if (!err)
+		limbo_step(im);
+	return err;
+}
+
+errint_t image_checkpoint(struct image *im)
+{
+	if (im->read_only)
+		return 0;
+	errint_t err = checkpoint(im, NULL);
+	/* Data that no transaction mentions. */
+	return err ? err : txn_commit(im);
+}

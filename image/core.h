@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * struct image and what the files of image/ share.  Not for other directories.
+ *
+ * One mutex, im->lock, protects all metadata in memory.  It is held for short stretches of pure
+ * computation: never across I/O, never while waiting.  A function that finds that it would have to
+ * read or wait says so in a struct need and returns -EAGAIN; its caller, if it may block, drops the
+ * lock, has the need satisfied and starts over.  That is the whole difference between IMAGE_NOWAIT
+ * and IMAGE_MAY_BLOCK, and the only place where this layer blocks on behalf of the data path.
+ */
+#ifndef IMAGE_CORE_H
+#define IMAGE_CORE_H
+
+#include <pthread.h>
+
+#include "common/cleanup.h"
+#include "image/alloc.h"
+#include "image/guard.h"
+#include "image/image.h"
+#include "image/journal.h"
+#include "image/map.h"
+#include "image/plan.h"
+#include "image/rules.h"
+#include "image/snapshot.h"
+#include "image/txn.h"
+#include "image/validate.h"
+
+/* What would let an operation go on. */
+enum need_kind {
+	NEED_NOTHING,
+	NEED_NODE,	 /* a node is not in memory */
+	NEED_REGION,	 /* a region's bitmap is not in memory */
+	NEED_SPACE,	 /* no free space in the file as it is */
+	NEED_COMMIT,	 /* the open transaction is full */
+	NEED_CHECKPOINT, /* the journal is full, or too many nodes are dirty */
+	NEED_EVENT,	 /* somebody else has to get out of the way */
+};
+
+struct need {
+	enum need_kind kind;
+	struct node_ref node;
+	uint64_t region;
+	uint64_t events;      /* im->events when the lock was held */
+	uint64_t checkpoints; /* done when NEED_CHECKPOINT was raised */
+	unsigned rounds;      /* how often NEED_SPACE was met; bounds the search */
+	bool guarded;	      /* the caller holds a guard: do not wait for guards (G1) */
+};
+
+struct image {
+	/* Constant while the image is open. */
+	struct store *st;
+	struct geometry geo;
+	uint8_t uuid[16];
+	uint32_t uuid_seed;
+	char creator[65];
+	uint64_t incompat, ro_compat, compat;
+	uint8_t codec;
+	int8_t level;
+	bool read_only;
+	bool journaled; /* the file holds a journal */
+	uint64_t max_regions;
+	uint64_t broken_rules;
+	unsigned dirty_cap;
+	const struct image_wait_ops *wait;
+
+	pthread_mutex_t lock;
+	/* Everything below is protected by lock, unless said otherwise. */
+
+	pthread_cond_t changed; /* broadcast by image_wake() */
+	uint64_t events;	/* calls of image_wake() */
+	unsigned waiters;	/* threads in image_wait() */
+	errint_t failed;	/* fail-stop: no write or flush succeeds any more */
+	bool damaged;		/* damage was found: goes into the next superblock */
+	bool gate_closed;	/* writers wait: an administrative operation runs */
+	bool admin_busy;	/* one at a time */
+
+	struct disk_super super; /* newest durable one */
+	uint64_t size;		 /* bytes of the head */
+	uint32_t epoch;
+	uint32_t head_parent;
+	uint64_t replayed;
+
+	struct snapshots snaps;
+	struct map map;
+	struct alloc alloc;
+	struct guards guards;
+	struct journal journal;
+	struct txns txns;
+	struct image_stats stats;
+};
+
+/* What validators need to know about this image.  Lock held, or the image not yet shared. */
+void image_limits(struct image *im, struct limits *lim);
+
+/* Something changed that a waiter may be waiting for.  Lock held. */
+void image_wake(struct image *im);
+
+/* Wait for the next image_wake().  Lock held, dropped meanwhile; may return early. */
+void image_wait(struct image *im);
+
+/* Do what @need asks for.  Lock not held; may block. */
+MUST_CHECK errint_t image_satisfy(struct image *im, struct need *need);
+
+/* After a try: true when *@err was -EAGAIN and what it asked for is done, so try again.  Lock not
+ * held; may block. */
+bool image_again(struct image *im, errint_t *err, struct need *need);
+
+/* Shorthand: record that the caller must wait for an event, and return -EAGAIN.  Lock held. */
+MUST_CHECK errint_t need_event(struct image *im, struct need *need);
+
+/* After a failure that leaves memory and disk apart: refuse all further writes.  Returns @err. Lock
+ * held. */
+errint_t image_fail(struct image *im, errint_t err, const char *what);
+
+/* A block on disk is damaged: log it, remember it.  Returns -EBADMSG.  Lock not held. */
+errint_t image_damaged(struct image *im, const char *what, uint64_t off, const char *why);
+
+#endif

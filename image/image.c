@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening, closing and resizing an image, and the waiting that the other files ask for. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/checked.h"
+#include "common/log.h"
+#include "image/checkpoint.h"
+#include "image/checksum.h"
+#include "image/core.h"
+#include "image/discard.h"
+#include "image/limbo.h"
+#include "image/replay.h"
+#include "image/super.h"
+
+/* Default limits (docs/format.md section 15). */
+#define DIRTY_CAP   4096u
+#define CACHE_NODES 6144u /* about 25 MiB of nodes */
+
+/* --- waiting, needs, failing ----------------------------------------------------------------- */
+
+void image_limits(struct image *im, struct limits *lim)
+{
+	*lim = (struct limits){
+		.geo = im->geo,
+		.uuid_seed = im->uuid_seed,
+		.phys_regions =
+			im->alloc.nregions ? im->alloc.nregions : le64_get(im->super.phys_regions),
+		.epoch = im->epoch,
+		.zstd = im->incompat & INCOMPAT_ZSTD_BLOBS,
+		.backing = im->incompat & INCOMPAT_BACKING,
+	};
+}
+
+void image_wake(struct image *im)
+{
+	im->events++;
+	if (im->waiters)
+		pthread_cond_broadcast(&im->changed);
+}
+
+void image_wait(struct image *im)
+{
+	if (im->wait) {
+		pthread_mutex_unlock(&im->lock);
+		im->wait->wait(im->wait->arg);
+		pthread_mutex_lock(&im->lock);
+		return;
+	}
+	im->waiters++;
+	pthread_cond_wait(&im->changed, &im->lock);
+	im->waiters--;
+}
+
+errint_t need_event(struct image *im, struct need *need)
+{
+	need->kind = NEED_EVENT;
+	need->events = im->events;
+	return -EAGAIN;
+}
+
+/* A checkpoint, unless one was completed meanwhile. */
+static errint_t checkpoint_since(struct image *im, uint64_t done)
+{
+	pthread_mutex_lock(&im->lock);
+	while (im->txns.ckpt_busy)
+		image_wait(im);
+	bool again = im->stats.checkpoints == done;
+	pthread_mutex_unlock(&im->lock);
+	return again ? checkpoint(im, NULL) : 0;
+}
+
+errint_t image_satisfy(struct image *im, struct need *need)
+{
+	switch (need->kind) {
+	case NEED_NODE:
+		return map_load(im, &need->node);
+	case NEED_REGION:
+		return alloc_load(im, need->region);
+	case NEED_SPACE:
+		return alloc_more(im, need);
+	case NEED_COMMIT:
+		return txn_commit(im);
+	case NEED_CHECKPOINT:
+		return checkpoint_since(im, need->checkpoints);
+	case NEED_EVENT: {
+		SCOPED_LOCK(&im->lock);
+		while (im->events == need->events && !im->failed)
+			image_wait(im);
+		return 0;
+	}
+	case NEED_NOTHING:
+		break;
+	}
+	assert(!"a need is named");
+	return -EINVAL;
+}
+
+bool image_again(struct image *im, errint_t *err, struct need *need)
+{
+	if (*err != -EAGAIN)
+		return false;
+	*err = image_satisfy(im, need);
+	return !*err;
+}
+
+errint_t image_fail(struct image *im, errint_t err, const char *what)
+{
+	if (!im->failed) {
+		log_err(err, "%s: %s; the image refuses further writes until it is opened again",
+			im->st->name, what);
+		im->failed = -EIO;
+		im->damaged |= err == -EBADMSG;
+	}
+	image_wake(im);
+	return im->failed;
+}
+
+errint_t image_damaged(struct image *im, const char *what, uint64_t off, const char *why)
+{
+	SCOPED_LOCK(&im->lock);
+	im->damaged = true;
+	return log_fail(-EBADMSG, "%s: %s at offset %llu is damaged: %s", im->st->name, what,
+			(unsigned long long)off, why);
+}
+
+/* --- opening --------------------------------------------------------------------------------- */
+
+static void apply_super(struct image *im)
+{
+	const struct disk_super *sb = &im->super;
+
+	im->geo.sector_shift = sb->sector_shift;
+	im->incompat = le64_get(sb->incompat);
+	im->ro_compat = le64_get(sb->ro_compat);
+	im->compat = le64_get(sb->compat);
+	im->size = le64_get(sb->size);
+	im->epoch = le32_get(sb->epoch);
+	im->head_parent = le32_get(sb->head_parent);
+	im->map.levels = sb->levels;
+	im->map.root_desc = desc_from_disk(&sb->root);
+}
+
+static void find_compression(struct image *im)
+{
+	const uint8_t *tlv = im->super.tlv;
+
+	/* validate_super() has walked the list: it ends inside the area. */
+	for (size_t i = 0; i + sizeof(struct disk_tlv) <= TLV_BYTES;) {
+		const struct disk_tlv *t = (const struct disk_tlv *)(tlv + i);
+		uint32_t len = le32_get(t->len);
+
+		if (!le32_get(t->type))
+			break;
+		if (le32_get(t->type) == TLV_COMPRESSION &&
+		    len == sizeof(struct disk_tlv_compression)) {
+			const struct disk_tlv_compression *c = (const void *)(t + 1);
+
+			im->codec = c->codec;
+			im->level = c->level;
+		}
+		i += sizeof(*t) + ((len + 7u) & ~7u);
+	}
+}
+
+static errint_t read_superblock(struct image *im)
+{
+	struct disk_ident ident;
+	errint_t err = super_read_ident(im->st, &ident);
+
+	if (err)
+		return err;
+	memcpy(im->uuid, ident.uuid, sizeof(im->uuid));
+	im->uuid_seed = checksum_uuid(im->uuid);
+	im->geo.cluster_shift = ident.cluster_shift;
+	memcpy(im->creator, ident.creator, sizeof(ident.creator));
+	err = super_choose(im->st, &ident, &im->super);
+	if (err)
+		return err;
+	apply_super(im);
+	find_compression(im);
+	return 0;
+}
+
+/* What the superblock says must agree with the mode in which the image is opened. */
+static errint_t check_mode(struct image *im, bool force)
+{
+	const char *name = im->st->name;
+
+	if (im->incompat & INCOMPAT_BACKING)
+		return log_fail(-ENOTSUP, "%s: has a backing file, which this version cannot read",
+				name);
+	if (im->read_only)
+		return 0;
+	if (im->ro_compat & ~ROCOMPAT_KNOWN)
+		return log_fail(
+			-ENOTSUP,
+			"%s: written by %s, whose features (mask %llx) this version can only read; open it read-only",
+			name, im->creator, (unsigned long long)(im->ro_compat & ~ROCOMPAT_KNOWN));
+	if (le32_get(im->super.flags) & SUPER_ERRORS && !force)
+		return log_fail(
+			-EBADMSG,
+			"%s: damage was found in this image; it is opened read-only unless forced (see `ublk-img check`)",
+			name);
+	im->damaged = le32_get(im->super.flags) & SUPER_ERRORS;
+	return 0;
+}
+
+/* R3: the last unit that is in use lies within the file. */
+static errint_t check_length(struct image *im, uint64_t length)
+{
+	struct alloc *a = &im->alloc;
+	CLEANUP(free) uint8_t *bits = store_buffer(BITMAP_BLOCKS * UNIT_SIZE);
+	struct disk_alloc_entry e;
+	uint64_t region = a->nregions;
+	bool by_sector;
+
+	if (!bits)
+		return -ENOMEM;
+	while (region-- > 0) {
+		errint_t err = alloc_copy_bits(im, region, bits, &e, &by_sector);
+		unsigned last = REGION_UNITS;
+
+		if (err)
+			return err;
+		if (!e.in_use)
+			continue;
+		while (last &&
+		       !(by_sector ? bits[last - 1] : bits[(last - 1) / 8] >> (last - 1) % 8 & 1))
+			last--;
+		uint64_t need = (region << REGION_SHIFT) + last * (uint64_t)UNIT_SIZE;
+		if (length >= need)
+			return 0;
+		return log_fail(
+			-EBADMSG,
+			"%s: truncated image: %llu bytes long, but bytes up to %llu are in use",
+			im->st->name, (unsigned long long)length, (unsigned long long)need);
+	}
+	return 0;
+}
+
+static errint_t read_metadata(struct image *im, uint64_t *next_seq)
+{
+	uint64_t length;
+	errint_t err = store_length(im->st, &length);
+
+	if (!err)
+		err = alloc_open(im);
+	if (!err)
+		err = check_length(im, length);
+	if (!err) {
+		/* A5: what grew after the checkpoint is there for the journal's records. */
+		uint64_t regions = div_round_up(length, REGION_SIZE);
+
+		SCOPED_LOCK(&im->lock);
+		err = alloc_set_regions(im, regions < MAX_REGIONS ? regions : MAX_REGIONS);
+	}
+	if (!err)
+		err = snapshot_open(im);
+	if (!err)
+		err = journal_open(im);
+	if (!err)
+		err = replay_journal(im, next_seq);
+	return err;
+}
+
+static uint64_t max_dirty_nodes(struct image *im)
+{
+	uint64_t n = clusters_for(&im->geo, im->size), sum = 0;
+
+	for (unsigned l = 0; l < im->map.levels; l++) {
+		n = div_round_up(n, NODE_ENTRIES);
+		sum += n;
+	}
+	return sum;
+}
+
+/* Section 7, open, step 7: nothing is accepted before a superblock newer than all that was
+ * replayed. */
+static errint_t start_writing(struct image *im, const struct image_open_opts *opts,
+			      uint64_t next_seq)
+{
+	uint64_t nodes = max_dirty_nodes(im);
+	errint_t err = txn_open(im, next_seq + (RULE_BROKEN(im, seq_no_gap) ? 0 : 1000));
+
+	im->dirty_cap = opts->dirty_cap	    ? opts->dirty_cap
+			: nodes < DIRTY_CAP ? (unsigned)nodes
+					    : DIRTY_CAP;
+	if (im->dirty_cap < 2 * MAX_LEVELS)
+		im->dirty_cap = 2 * MAX_LEVELS;
+	if (!err && !im->journal.length) {
+		uint64_t len = opts->journal_length ? opts->journal_length
+						    : journal_default_length(im->size);
+
+		err = journal_make(im, len);
+	}
+	if (!err)
+		err = alloc_meta_reserve(im, 2 * (im->dirty_cap + MAX_LEVELS));
+	if (!err)
+		err = checkpoint(im, NULL);
+	return err;
+}
+
+static errint_t open_image(struct image *im, const struct image_open_opts *opts)
+{
+	uint64_t next_seq;
+	errint_t err = store_lock(im->st, im->read_only ? STORE_LOCK_SHARED : STORE_LOCK_EXCLUSIVE);
+
+	/* W6: what is visible may still be in a volatile cache; make it durable before building on
+	 * it. */
+	if (!err && !im->read_only && !RULE_BROKEN(im, open_no_sync))
+		err = store_datasync(im->st);
+	if (!err)
+		err = read_superblock(im);
+	if (!err)
+		err = check_mode(im, opts->force);
+	if (!err)
+		err = read_metadata(im, &next_seq);
+	if (!err && !im->read_only)
+		err = start_writing(im, opts, next_seq);
+	return err;
+}
+
+errint_t image_open(struct store *st, const struct image_open_opts *opts, struct image **out)
+{
+	struct image *im = calloc(1, sizeof(*im));
+
+	if (!im)
+		return -ENOMEM;
+	im->st = st;
+	im->read_only = opts->read_only || st->read_only;
+	im->wait = opts->wait;
+	im->broken_rules = opts->broken_rules;
+	im->max_regions = opts->max_regions ? opts->max_regions : MAX_REGIONS;
+	im->map.max_nodes = CACHE_NODES;
+	im->guards.epoch = im->guards.oldest = 1;
+	pthread_mutex_init(&im->lock, NULL);
+	pthread_cond_init(&im->changed, NULL);
+	errint_t err = open_image(im, opts);
+	if (err) {
+		image_abandon(im);
+		return err;
+	}
+	*out = im;
+	return 0;
+}
+
+/* --- closing --------------------------------------------------------------------------------- */
+
+void image_abandon(struct image *im)
+{
+	if (!im)
+		return;
+	map_close(im);
+	alloc_close(im);
+	snapshot_close(im);
+	journal_close(im);
+	txn_close(im);
+	free(im->guards.excl);
+	pthread_cond_destroy(&im->changed);
+	pthread_mutex_destroy(&im->lock);
+	free(im);
+}
+
+errint_t image_close(struct image *im)
+{
+	errint_t err = 0;
+
+	if (!im->read_only) {
+		struct ckpt_change clean = {.clean = true};
+
+		/* Limbo first: what it releases may empty regions, which the last checkpoint then
+		 * forgets. */
+		err = limbo_drain(im);
+		if (!err)
+			err = checkpoint(im, &clean);
+	}
+	image_abandon(im);
+	return err;
+}
+
+/* --- flushing and upkeep ---------------------------------------------------------------------- */
+
+errint_t image_flush(struct image *im)
+{
+	return im->read_only ? 0 : txn_commit(im);
+}
+
+#define COMMIT_MS 5000
+#define CKPT_MS	  30000
+
+errint_t image_maintain(struct image *im)
+{
+	if (im->read_only)
+		return 0;
+	pthread_mutex_lock(&im->lock);
+	uint64_t now = now_ms();
+	bool old_records = im->txns.open.n && (now - im->txns.last_commit_ms >= COMMIT_MS ||
+					       im->txns.open.n >= TXN_SOON_RECORDS);
+	bool half_full = journal_free(im) < im->journal.length / 2;
+	bool ckpt = im->map.dirty && (half_full || now - im->txns.last_ckpt_ms >= CKPT_MS ||
+				      im->map.dirty >= im->dirty_cap - im->dirty_cap / 4);
+	errint_t err = im->failed;
+	pthread_mutex_unlock(&im->lock);
+
+	if (err)
+		return err;
+	if (ckpt)
+		return checkpoint(im, NULL);
+	if (old_records)
+		return txn_commit(im);
+	limbo_step(im);
+	return 0;
+}
+
+/* --- resizing -------------------------------------------------------------------------------- */
+
+/* Keep new writers out and wait for those inside: the head stands still.  admin_end() lets them in
+ * again. */
+static errint_t admin_begin(struct image *im)
+{
+	SCOPED_LOCK(&im->lock);
+	while (im->admin_busy)
+		image_wait(im);
+	im->admin_busy = true;
+	im->gate_closed = true;
+	uint64_t barrier = guard_barrier(im);
+	while (!guard_drained(im, barrier))
+		image_wait(im);
+	return im->failed;
+}
+
+static void admin_end(struct image *im)
+{
+	SCOPED_LOCK(&im->lock);
+	im->gate_closed = false;
+	im->admin_busy = false;
+	image_wake(im);
+}
+
+struct resize {
+	uint64_t from, to;
+};
+
+static void resize_freeze(struct image *im, void *arg)
+{
+	const struct resize *r = arg;
+
+	im->size = r->to;
+}
+
+static errint_t resize_to(struct image *im, struct resize *r)
+{
+	uint64_t keep = clusters_for(&im->geo, r->to), have = clusters_for(&im->geo, r->from);
+	errint_t err = have > keep ? discard_clusters(im, keep, have - keep) : 0;
+
+	if (!err) {
+		SCOPED_LOCK(&im->lock);
+		err = map_grow(im, keep);
+	}
+	if (err)
+		return err;
+	struct ckpt_change change = {.freeze = resize_freeze, .arg = r};
+	return checkpoint(im, &change);
+}
+
+errint_t image_resize(struct image *im, uint64_t size, bool shrink)
+{
+	struct resize r = {.to = size};
+	uint64_t sector = 1ull << im->geo.sector_shift;
+	const char *name = im->st->name;
+
+	if (im->read_only)
+		return log_fail(-EROFS, "%s: is open read-only and cannot be resized", name);
+	if (!size || size % sector)
+		return log_fail(-EINVAL, "%s: the size must be a positive multiple of %llu bytes",
+				name, (unsigned long long)sector);
+	if (clusters_for(&im->geo, size) > 1ull << NODE_SHIFT * MAX_LEVELS)
+		return log_fail(
+			-EINVAL, "%s: the size is above the format's limit of %llu bytes", name,
+			(unsigned long long)(cluster_size(&im->geo) << NODE_SHIFT * MAX_LEVELS));
+	errint_t err = admin_begin(im);
+	if (!err) {
+		r.from = image_size(im);
+		if (size < r.from && !shrink)
+			err = log_fail(
+				-EINVAL,
+				"%s: shrinking from %llu to %llu bytes destroys what lies beyond; say --shrink if that is meant",
+				name, (unsigned long long)r.from, (unsigned long long)size);
+		else if (size != r.from)
+			err = resize_to(im, &r);
+	}
+	admin_end(im);
+	return err;
+}
+
+/* --- facts ----------------------------------------------------------------------------------- */
+
+void image_get_info(struct image *im, struct image_info *info)
+{
+	SCOPED_LOCK(&im->lock);
+	*info = (struct image_info){
+		.geo = im->geo,
+		.size = im->size,
+		.generation = le64_get(im->super.generation),
+		.incompat = im->incompat,
+		.ro_compat = im->ro_compat,
+		.compat = im->compat,
+		.flags = le32_get(im->super.flags),
+		.epoch = im->epoch,
+		.levels = im->map.levels,
+		.codec = im->codec,
+		.level = im->level,
+		.read_only = im->read_only,
+		.journal_offset = im->journal.offset,
+		.journal_length = im->journal.length,
+		.phys_regions = im->alloc.nregions,
+		.used_units = im->alloc.used_units,
+		.nsnapshots = im->snaps.n,
+		.replayed = im->replayed,
+	};
+	memcpy(info->uuid, im->uuid, sizeof(info->uuid));
+	memcpy(info->creator, im->creator, sizeof(info->creator));
+}
+
+void image_get_stats(struct image *im, struct image_stats *stats)
+{
+	SCOPED_LOCK(&im->lock);
+	*stats = im->stats;
+}
+
+const struct geometry *image_geometry(const struct image *im)
+{
+	return &im->geo;
+}
+
+uint64_t image_size(struct image *im)
+{
+	SCOPED_LOCK(&im->lock);
+	return im->size;
+}
+
+struct store *image_store(struct image *im)
+{
+	return im->st;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "image/core.h"
+#include "image/limbo.h"
+
+errint_t limbo_list_reserve(struct limbo_list *l, size_t n)
+{
+	size_t cap = l->cap ? l->cap : 64;
+
+	while (cap < l->n + n)
+		cap *= 2;
+	if (cap == l->cap)
+		return 0;
+	struct limbo_item *p = realloc(l->item, cap * sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	l->item = p;
+	l->cap = cap;
+	return 0;
+}
+
+void limbo_list_add(struct limbo_list *l, struct limbo_item item)
+{
+	assert(l->n < l->cap);
+	l->item[l->n++] = item;
+}
+
+errint_t limbo_list_move(struct limbo_list *to, struct limbo_list *from)
+{
+	errint_t err = limbo_list_reserve(to, from->n);
+
+	if (err || !from->n)
+		return err;
+	memcpy(to->item + to->n, from->item, from->n * sizeof(*from->item));
+	to->n += from->n;
+	from->n = 0;
+	return 0;
+}
+
+/* Take an item that nobody can be reading any more. */
+static bool take_ready(struct image *im, struct limbo_item *item)
+{
+	struct limbo_list *l = &im->txns.limbo;
+
+	/* Barriers only rise along the list: when the first is not drained, none is. */
+	if (!l->n || !(guard_drained(im, l->item[0].barrier) || RULE_BROKEN(im, no_drain)))
+		return false;
+	/* The last of the same barrier is as good, and cheaper to take. */
+	size_t i = l->n - 1;
+	if (l->item[i].barrier != l->item[0].barrier)
+		i = 0;
+	*item = l->item[i];
+	memmove(&l->item[i], &l->item[i + 1], (l->n - i - 1) * sizeof(*item));
+	l->n--;
+	return true;
+}
+
+static void release(struct image *im, const struct limbo_item *item)
+{
+	struct extent e = item->punch ? alloc_punchable(im, item->ext) : (struct extent){0, 0};
+
+	if (e.len) {
+		/* Our hold keeps the pieces from being allocated meanwhile. */
+		im->stats.punches++;
+		pthread_mutex_unlock(&im->lock);
+		errint_t err = store_punch(im->st, e.off, e.len);
+		if (err)
+			log_debug(LOG_ALLOC,
+				  "punching %llu bytes at %llu failed: their space is kept",
+				  (unsigned long long)e.len, (unsigned long long)e.off);
+		pthread_mutex_lock(&im->lock);
+	}
+	alloc_release(im, item->ext);
+}
+
+void limbo_step(struct image *im)
+{
+	struct limbo_item item;
+
+	SCOPED_LOCK(&im->lock);
+	if (im->txns.limbo_busy)
+		return;
+	im->txns.limbo_busy = true;
+	while (take_ready(im, &item))
+		release(im, &item);
+	im->txns.limbo_busy = false;
+	image_wake(im);
+}
+
+errint_t limbo_drain(struct image *im)
+{
+	errint_t err = txn_commit(im);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&im->lock);
+	uint64_t barrier = guard_barrier(im);
+	while (!guard_drained(im, barrier))
+		image_wait(im);
+	pthread_mutex_unlock(&im->lock);
+	limbo_step(im);
+	pthread_mutex_lock(&im->lock);
+	while (im->txns.limbo_busy)
+		image_wait(im);
+	pthread_mutex_unlock(&im->lock);
+	return 0;
+}

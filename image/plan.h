@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The data path's plans: plan / execute / settle.
+ *
+ * image/ turns (operation, offset, length) into a plan: where the bytes are, and what is to be
+ * recorded once they have moved.  The engine moves the bytes, without knowing what they mean.  Then
+ * the plan is settled. image/ never touches client data, the engine never touches metadata.
+ *
+ * Each planning function works in one of two modes.  IMAGE_NOWAIT returns -EAGAIN whenever it would
+ * have to wait or to read; IMAGE_MAY_BLOCK does that and never returns -EAGAIN.
+ *
+ * A plan holds a guard: the storage that it names is not reused before the plan is released.  A
+ * plan that was filled in MUST be released exactly once: by plan_read_done(), settle_*() or
+ * plan_write_cancel().  Any thread, not necessarily the one that planned; one thread at a time for
+ * each plan.
+ */
+#ifndef IMAGE_PLAN_H
+#define IMAGE_PLAN_H
+
+#include "image/image.h"
+
+struct node;
+
+enum image_mode { IMAGE_NOWAIT, IMAGE_MAY_BLOCK };
+
+enum seg_kind {
+	SEG_ZERO, /* reads as zeros */
+	SEG_FILE, /* bytes as they are, at file_off */
+	SEG_BLOB, /* part of a compressed cluster */
+};
+
+/* One piece of a request. */
+struct seg {
+	enum seg_kind kind;
+	uint32_t len;	   /* bytes of the request, which the segments cover in order */
+	uint64_t file_off; /* FILE: of these bytes; BLOB: of the stored blob */
+	/* BLOB only: */
+	uint64_t vcluster; /* seeds its checksum */
+	uint32_t stored;   /* bytes stored, frame and padding */
+	uint32_t crc;	   /* checksum_blob() of them */
+	uint32_t skip;	   /* bytes of the decompressed cluster before those wanted */
+	uint8_t codec;
+};
+
+#define PLAN_SEGS     64u
+#define PLAN_CLUSTERS 17u /* a request of 1 MiB that is not aligned */
+
+struct read_plan {
+	uint64_t off;
+	uint32_t len; /* bytes that the segments cover: the request's, or less when it has more
+			 pieces than fit */
+	unsigned nsegs;
+	struct seg seg[PLAN_SEGS];
+	uint64_t guard; /* image/'s own */
+};
+
+/*
+ * Plan a read of [off, off + len), multiples of the 512-byte sector within the disk.  Contiguous
+ * pieces are merged.  When p->len < len, plan the rest separately.
+ */
+MUST_CHECK errint_t plan_read(struct image *im, uint64_t off, uint32_t len, enum image_mode mode,
+			      struct read_plan *p);
+void plan_read_done(struct image *im, struct read_plan *p);
+
+enum write_how {
+	/* Write the FILE segments, all of which may be in flight at once, then settle_write(). */
+	WRITE_DIRECT,
+	/*
+	 * Part of one cluster, exclusively held: its span, normally all of it.  The engine
+	 * assembles the span in memory: old content by p->source, the request's bytes over it. Then
+	 * it does one of: plan_write_target(), write the span at p->target, settle_copy();
+	 *   (p->may_zero) find it all zero: settle_zero() without any I/O;
+	 *   (p->may_pack) compress it, have it packed (pack.h), then settle_blob().
+	 */
+	WRITE_CLUSTER,
+};
+
+struct write_plan {
+	uint64_t off;
+	uint32_t len; /* bytes of the request that this plan covers; plan the rest separately */
+	enum write_how how;
+
+	/* WRITE_DIRECT */
+	unsigned nsegs;
+	struct seg seg[PLAN_CLUSTERS]; /* FILE only */
+	bool durable_in_place; /* nothing to record: with DSYNC on each write, this is all that FUA
+				  asks */
+
+	/* WRITE_CLUSTER */
+	bool may_pack;
+	bool may_zero;		 /* the span is the whole cluster */
+	bool full;		 /* the request covers the whole span: p->source is empty */
+	uint32_t span_len;	 /* bytes to assemble, at most a cluster */
+	uint32_t skip;		 /* bytes of the span before the request's */
+	uint64_t target;	 /* file offset for the span; valid after plan_write_target() */
+	struct read_plan source; /* the span's old content; has no guard of its own */
+
+	/* image/'s own */
+	uint64_t guard;
+	unsigned reserved; /* records */
+	uint64_t vcluster;
+	struct desc before, after;
+	struct node *leaf; /* pinned */
+	unsigned nfills;
+	struct {
+		uint64_t vcluster;
+		struct node *leaf; /* pinned */
+		struct desc before;
+		uint16_t bits;
+	} fill[PLAN_CLUSTERS];
+};
+
+enum write_flags {
+	WRITE_COMPRESS = 1, /* full clusters may be compressed, if the image asks for it */
+};
+
+/*
+ * A writer: a stream of writes with its own window of clusters, so that streams stay sequential in
+ * the file.  One per queue; not shared between threads at the same time.
+ */
+struct image_writer;
+MUST_CHECK errint_t image_writer_new(struct image *im, struct image_writer **out);
+void image_writer_free(struct image_writer *w); /* gives its window back */
+
+/*
+ * Plan a write of [off, off + len), sectors of 512 bytes within the disk.  -EROFS on a read-only
+ * image, -EIO after a fail-stop, -ENOSPC, or errors of reading metadata.  NOWAIT plans only
+ * WRITE_DIRECT.
+ */
+MUST_CHECK errint_t plan_write(struct image *im, struct image_writer *w, uint64_t off, uint32_t len,
+			       unsigned flags, enum image_mode mode, struct write_plan *p);
+
+/* WRITE_CLUSTER: set p->target, reserving a cluster for it where the span is a whole one.  May
+ * block. */
+MUST_CHECK errint_t plan_write_target(struct image *im, struct image_writer *w,
+				      struct write_plan *p);
+
+/*
+ * The data of a WRITE_DIRECT plan is in place: record what became readable and release the plan.
+ * -EAGAIN: the storage was replaced meanwhile; the plan is released, plan and write again.
+ */
+MUST_CHECK errint_t settle_write(struct image *im, struct write_plan *p);
+
+/* The span is at p->target. */
+MUST_CHECK errint_t settle_copy(struct image *im, struct write_plan *p);
+/* The span, which is the whole cluster, is zeros. */
+MUST_CHECK errint_t settle_zero(struct image *im, struct write_plan *p);
+/* The whole cluster is a blob at byte @file_off of the image, @stored bytes with checksum @crc, in
+ * a batch whose pieces are still held (pack.h). */
+MUST_CHECK errint_t settle_blob(struct image *im, struct write_plan *p, uint64_t file_off,
+				uint32_t stored, uint32_t crc);
+
+/* The plan will not be carried out: release it. */
+void plan_write_cancel(struct image *im, struct write_plan *p);
+
+/*
+ * Give the space of [off, off + len), within the disk, back to the host as far as whole sub-blocks
+ * allow; what is given back reads as zeros.  image_discard() leaves the rest alone; image_zero()
+ * reports it in *rest, up to two ranges that the caller has to overwrite with zeros.  May block.
+ */
+struct zero_rest {
+	unsigned n;
+	struct {
+		uint64_t off;
+		uint64_t len;
+	} r[2];
+};
+MUST_CHECK errint_t image_discard(struct image *im, uint64_t off, uint64_t len);
+MUST_CHECK errint_t image_zero(struct image *im, uint64_t off, uint64_t len,
+			       struct zero_rest *rest);
+
+#endif

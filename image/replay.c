@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "common/log.h"
+#include "image/checksum.h"
+#include "image/core.h"
+#include "image/replay.h"
+
+static errint_t refuse(struct image *im, unsigned i, const char *why)
+{
+	return log_fail(-EBADMSG, "%s: journal transaction %llu, record %u: %s", im->st->name,
+			(unsigned long long)le64_get(im->journal.buf->sequence), i, why);
+}
+
+/* txn_prepare() until it needs nothing.  The image is not shared yet, but the lock is what its
+ * functions expect. */
+static errint_t prepare(struct image *im, uint64_t v, struct desc d, struct node **leaf)
+{
+	struct need need = {0};
+	errint_t err;
+
+	do {
+		pthread_mutex_lock(&im->lock);
+		err = txn_prepare(im, v, 1, true, leaf, &need);
+		if (!err && !alloc_loaded(im, d, &need.region)) {
+			need.kind = NEED_REGION;
+			err = -EAGAIN;
+		}
+		pthread_mutex_unlock(&im->lock);
+	} while (image_again(im, &err, &need));
+	return err;
+}
+
+static errint_t replay_map(struct image *im, unsigned i, uint64_t v, struct desc d,
+			   const struct disk_record *verify)
+{
+	struct node *leaf;
+	struct extent e = desc_extent(&im->geo, d);
+
+	if (v >= clusters_for(&im->geo, im->size))
+		return refuse(im, i, "the cluster lies beyond the end of the disk");
+	if (e.len && region_of(e.off + e.len - 1) >= im->alloc.nregions)
+		return refuse(im, i, "the extent lies beyond the end of the file");
+	errint_t err = prepare(im, v, d, &leaf);
+	if (err)
+		return err;
+
+	SCOPED_LOCK(&im->lock);
+	struct disk_desc old = desc_to_disk(leaf->entry[v & (NODE_ENTRIES - 1)]);
+	if (verify && le32_get(verify->x32) != checksum_desc(&old))
+		return refuse(im, i, "it replaces another entry than the tree holds");
+	if (txn_replay_map(im, leaf, v, d))
+		return refuse(im, i, "its space is in use, or of another class");
+	return 0;
+}
+
+static errint_t replay_record(struct image *im, unsigned i, const struct disk_record *r)
+{
+	struct desc d = desc_from_disk(&r->b);
+	uint64_t a = le64_get(r->a);
+	errint_t err = 0;
+
+	switch (r->type) {
+	case REC_MAP:
+		return replay_map(im, i, a, d, r);
+	case REC_RANGE:
+		for (uint32_t n = 0; !err && n < le32_get(r->x32); n++)
+			err = replay_map(im, i, a + n, d, NULL);
+		return err;
+	default:
+		return log_fail(
+			-ENOTSUP,
+			"%s: the journal holds a snapshot deletion, which this version cannot finish",
+			im->st->name);
+	}
+}
+
+static errint_t apply(struct image *im)
+{
+	const struct disk_txn *t = im->journal.buf;
+	errint_t err = 0;
+
+	for (unsigned i = 0; !err && i < le32_get(t->nrecords); i++)
+		err = replay_record(im, i, txn_record(t, i));
+	return err;
+}
+
+/* The superblock that was durable when @t was written is newer than any that is left. */
+static errint_t superblock_lost(struct image *im, const struct disk_txn *t)
+{
+	uint64_t have = le64_get(im->super.generation);
+
+	if (le64_get(t->sb_gen) <= have)
+		return 0;
+	if (im->read_only) {
+		log_warn("%s: superblock generation %llu was lost; showing generation %llu",
+			 im->st->name, (unsigned long long)le64_get(t->sb_gen),
+			 (unsigned long long)have);
+		return 0;
+	}
+	return log_fail(
+		-EBADMSG,
+		"%s: superblock generation %llu was durable and is lost; open the image read-only to "
+		"save what generation %llu holds",
+		im->st->name, (unsigned long long)le64_get(t->sb_gen), (unsigned long long)have);
+}
+
+errint_t replay_journal(struct image *im, uint64_t *next_seq)
+{
+	struct journal *j = &im->journal;
+	struct limits lim;
+	struct reason why;
+
+	*next_seq = le64_get(im->super.journal_seq);
+	if (!j->length || le32_get(im->super.flags) & SUPER_CLEAN)
+		return 0;
+	image_limits(im, &lim);
+	lim.epoch =
+		UINT32_MAX; /* a snapshot's superblock may be lost while writes after it are not */
+	for (;;) {
+		size_t len;
+		errint_t err = journal_read(im, j->head, journal_free(im), &len);
+
+		if (!err)
+			err = validate_txn(j->buf, len, *next_seq, j->chain, &lim, &why);
+		if (err == -ENODATA)
+			break;
+		if (err == -EBADMSG)
+			return image_damaged(im, "journal transaction",
+					     j->offset + j->head % j->length, why.text);
+		if (!err)
+			err = superblock_lost(im, j->buf);
+		if (!err)
+			err = apply(im);
+		if (err)
+			return err;
+		j->chain = le32_get(j->buf->crc);
+		j->head += len;
+		++*next_seq;
+		im->replayed++;
+	}
+	if (im->read_only)
+		return 0;
+	return journal_scan(im, j->head, *next_seq - 1);
+}

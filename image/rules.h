@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ordering rules that a test build can break one at a time, to prove that the crash tests notice.
+ * In a normal build the question "is it broken?" is the constant false.
+ */
+#ifndef IMAGE_RULES_H
+#define IMAGE_RULES_H
+
+#include <stdint.h>
+
+/* Named as in docs/format.md, where each stands beside its rule as [m:name]. */
+#define BREAKABLE_RULES(X)                                                                         \
+	X(no_data_sync)	       /* transaction written before the data it exposes is durable */     \
+	X(ckpt_no_sync)	       /* superblock written before nodes and bitmaps are durable */       \
+	X(bm_inplace)	       /* alloc blocks overwritten in their active slot */                 \
+	X(node_reuse_early)    /* old nodes reusable before the new superblock is durable */       \
+	X(journal_reuse_early) /* journal reusable before the new superblock is durable */         \
+	X(open_no_sync)	       /* state that is visible but volatile is built upon at open */      \
+	X(reuse_early) /* an extent is reused before the transaction that freed it is durable */   \
+	X(no_drain)    /* an extent is reused while a plan still reads from it */                  \
+	X(log_before_data)  /* a mapping is logged before its data is written (J4) */              \
+	X(blob_unit_free)   /* freeing a blob frees its neighbours' sectors in shared units */     \
+	X(blob_append)	    /* a batch continues in a unit that is in use */                       \
+	X(blob_busy_bool)   /* a batch's hold ends with its first member */                        \
+	X(blob_limbo_bool)  /* limbo releases every hold on a unit */                              \
+	X(pack_last_sector) /* a blob starts behind the last sector's first byte */                \
+	X(flush_stale_sync) /* a flush is satisfied by a sync that began before it */              \
+	X(super_no_dsync)   /* superblock acknowledged while volatile */                           \
+	X(journal_no_dsync) /* transaction acknowledged while volatile */                          \
+	X(seq_no_gap)	    /* a recovery continues the sequence without a gap */                  \
+	X(punch_early)	    /* freed space is punched before its transaction is durable */         \
+	X(replay_no_floor)  /* frees at replay ignore ownership */
+
+enum broken_rule_index {
+#define X(name) RULE_INDEX_##name,
+	BREAKABLE_RULES(X)
+#undef X
+		NRULES
+};
+
+#ifdef UBLK_IMG_MUTATIONS
+#define RULE_BROKEN(im, name) ((im)->broken_rules >> RULE_INDEX_##name & 1)
+#else
+#define RULE_BROKEN(im, name) 0
+#endif
+
+#endif

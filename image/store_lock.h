@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The image lock of a file (docs/format.md section 10, rule L1), and the name of whoever holds it.
+ */
+#ifndef IMAGE_STORE_LOCK_H
+#define IMAGE_STORE_LOCK_H
+
+#include "image/store.h"
+
+/*
+ * Take the lock on bytes 0..4095 of the open file description behind @fd, or change the one that it
+ * has.  Does not wait.  -EBUSY: held by somebody else, message logged with the holder's process id
+ * and command as far as /proc shows them to this user.
+ */
+MUST_CHECK errint_t store_lock_fd(int fd, const char *name, enum store_lock how);
+
+#endif

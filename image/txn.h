@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Transactions: the only way in which the map and the bitmaps change (docs/format.md sections 6 and
+ *7).
+ *
+ *	txn_reserve() -> txn_log_*() -> [commit] -> durable
+ *
+ * A record is applied to memory and appended to the open transaction in one critical section.  A
+ * commit closes the open transaction, syncs the data that it exposes, and writes it to the journal.
+ *
+ *	          txn_log_*            commit round begins          journal_write returns
+ *	  (open) -----------> (open) ----------------------> (closed) -------------------> (durable)
+ *	   frees: held           held                         held                          to limbo
+ */
+#ifndef IMAGE_TXN_H
+#define IMAGE_TXN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/errint.h"
+#include "image/desc.h"
+
+struct image;
+struct need;
+struct node;
+
+/* An extent on its way from unmapped to free. */
+struct limbo_item {
+	struct extent ext;
+	uint64_t barrier; /* guard_barrier() when its transaction was durable, which is after it was
+			     unmapped */
+	bool punch;	  /* its space is to be given back to the host */
+};
+
+struct limbo_list {
+	struct limbo_item *item;
+	size_t n, cap;
+};
+
+struct txn {
+	uint64_t seq;
+	struct disk_record *rec;
+	unsigned n, cap;
+	struct limbo_list frees;
+};
+
+struct txns {
+	struct txn open, closing; /* closing: owned by whoever has commit_busy */
+	unsigned reserved;	  /* records that may still be logged without asking */
+	uint64_t durable_seq;
+	bool commit_busy;
+	bool ckpt_busy;
+	uint64_t rounds_begun, rounds_done; /* commit rounds */
+	struct limbo_list limbo;	    /* durable, but perhaps still being read */
+	bool limbo_busy;
+	uint64_t last_commit_ms, last_ckpt_ms;
+};
+
+/* Thresholds (section 7). */
+#define TXN_SOON_RECORDS 8192u	/* 256 KiB: commit when convenient */
+#define TXN_FULL_RECORDS 16384u /* no more are reserved */
+
+/*
+ * Reserve @n records and space to remember @nfrees freed extents.  -EAGAIN with @need when the
+ * transaction or the journal is full or too much is dirty.  im->lock held.
+ */
+MUST_CHECK errint_t txn_reserve(struct image *im, unsigned n, unsigned nfrees, struct need *need);
+void txn_unreserve(struct image *im, unsigned n);
+
+/*
+ * Can a MAP of [@v, @v + @count), within one leaf, be logged now?  -EAGAIN with @need when the leaf
+ * or a region of what it replaces is not in memory.  @make: whether a missing leaf is made.
+ * im->lock held.
+ */
+MUST_CHECK errint_t txn_prepare(struct image *im, uint64_t v, unsigned count, bool make,
+				struct node **leaf, struct need *need);
+
+/* Log MAP @v -> @d, one reserved record.  txn_prepare() succeeded under the same hold of the lock.
+ * An error is a fail-stop: memory was found inconsistent. */
+MUST_CHECK errint_t txn_log_map(struct image *im, struct node *leaf, uint64_t v, struct desc d);
+
+/* Log RANGE [@v, @v + @count) -> @d (HOLE or ZERO), within one leaf, one reserved record. */
+MUST_CHECK errint_t txn_log_range(struct image *im, struct node *leaf, uint64_t v, unsigned count,
+				  struct desc d);
+
+/* Apply a MAP at replay: no record, nothing is held.  Returns -EBADMSG for what cannot be. */
+MUST_CHECK errint_t txn_replay_map(struct image *im, struct node *leaf, uint64_t v, struct desc d);
+
+/* Make everything logged or written before the call durable.  Lock not held; may block. */
+MUST_CHECK errint_t txn_commit(struct image *im);
+
+/* The steps of a commit round, for the checkpoint, which closes the transaction in its freeze. */
+MUST_CHECK errint_t txn_close_open(struct image *im, uint64_t *pos);  /* lock held */
+MUST_CHECK errint_t txn_write_closed(struct image *im, uint64_t pos); /* lock not held */
+
+uint64_t now_ms(void);
+
+MUST_CHECK errint_t txn_open(struct image *im, uint64_t seq);
+void txn_close(struct image *im);
+
+#endif

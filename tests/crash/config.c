@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* What a seed decides about an image and the program that runs on it. */
+#include "config.h"
+
+#include <string.h>
+
+#include "codecs/codec.h"
+#include "tests/crash/crash.h"
+
+#define KIB(n) ((uint64_t)(n) << 10)
+#define MIB(n) ((uint64_t)(n) << 20)
+#define GIB(n) ((uint64_t)(n) << 30)
+
+static const uint8_t uuid[16] = "crash test image";
+
+/* Zones where trees have their edges: at the start, across two leaves, at the disk's end. */
+static void choose_zones(struct config *cfg, struct rng *rng)
+{
+	uint64_t cluster = 1ull << cfg->params.cluster_shift;
+	uint64_t leaf = cluster << 8;
+	uint64_t few = cluster << (18 - cfg->params.cluster_shift); /* 256 KiB */
+
+	cfg->zones = (struct zones){0};
+	if (cfg->params.size <= 2 * few) {
+		zones_add(&cfg->zones, 0, cfg->params.size);
+		return;
+	}
+	zones_add(&cfg->zones, 0, few + (rng_chance(rng, 50) ? cluster : 0));
+	if (cfg->params.size > leaf + 4 * few)
+		zones_add(&cfg->zones, leaf - 2 * cluster, 4 * cluster);
+	zones_add(&cfg->zones, (cfg->params.size - few) / cluster * cluster,
+		  cfg->params.size - (cfg->params.size - few) / cluster * cluster);
+}
+
+static uint64_t choose_size(struct rng *rng, bool nearly_full)
+{
+	static const uint64_t sizes[] = {KIB(256), MIB(1), MIB(40), GIB(6), GIB(6)};
+	uint64_t size = sizes[rng_below(rng, sizeof(sizes) / sizeof(*sizes))];
+
+	if (nearly_full)
+		return GIB(6);
+	return size + (rng_chance(rng, 50) ? rng_below(rng, 256) * 512 : 0);
+}
+
+void config_random(struct config *cfg, uint64_t seed)
+{
+	static const unsigned weights[OPS] = {
+		[OP_WRITE] = 30,   [OP_FULL_WRITE] = 12, [OP_FUA] = 4,	      [OP_DISCARD] = 5,
+		[OP_TRIM] = 4,	   [OP_ZEROES] = 4,	 [OP_READ] = 10,      [OP_FLUSH] = 9,
+		[OP_MAINTAIN] = 2, [OP_RESIZE] = 1,	 [OP_CHECKPOINT] = 2,
+	};
+	struct rng rng = {seed ^ 0xc0ff};
+
+	memset(cfg, 0, sizeof(*cfg));
+	cfg->seed = seed;
+	cfg->nearly_full = rng_chance(&rng, 15);
+	cfg->params.cluster_shift = rng_chance(&rng, 70) ? 16 : (uint8_t)(17 + rng_below(&rng, 2));
+	cfg->params.sector_shift = 9;
+	cfg->params.size = choose_size(&rng, cfg->nearly_full);
+	cfg->params.codec = rng_chance(&rng, 60) ? CODEC_ZSTD : CODEC_NONE;
+	cfg->params.level = 1;
+	cfg->params.creator = "crash test";
+	cfg->params.uuid = uuid;
+	choose_zones(cfg, &rng);
+	cfg->max_regions = cfg->nearly_full ? 2 : rng_chance(&rng, 50) ? 4 : 0;
+	cfg->journal_length = rng_chance(&rng, 50) ? KIB(64) : rng_chance(&rng, 60) ? KIB(256) : 0;
+	cfg->dirty_cap = rng_chance(&rng, 40) ? 4 + (unsigned)rng_below(&rng, 12) : 0;
+	cfg->no_punch = rng_chance(&rng, 10);
+	cfg->inject = rng_chance(&rng, 10);
+	cfg->steps = 500;
+	cfg->tasks = 1 + (unsigned)rng_below(&rng, MAX_TASKS);
+	cfg->crashes = 12;
+	cfg->process = 40;
+	memcpy(cfg->weight, weights, sizeof(weights));
+	if (rng_chance(&rng, 50)) /* a program with a liking of its own */
+		cfg->weight[rng_below(&rng, OPS)] *= 5;
+}

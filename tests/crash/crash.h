@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The crash tier: random programs on the simulated disk, stopped at random or at all points, and
+ * what must hold for every image that is left.  docs/testing.md describes it.
+ *
+ *	config	 what a seed decides about an image: sizes, cluster size, codec, limits
+ *	world	 a disk, and the image on it, opened
+ *	oracle	 what each sector may hold
+ *	run	 a world under a program of random operations
+ */
+#ifndef TESTS_CRASH_CRASH_H
+#define TESTS_CRASH_CRASH_H
+
+#include "engine/engine.h"
+#include "image/image.h"
+#include "tests/crash/oracle.h"
+#include "tests/lib/sim_disk.h"
+#include "tests/lib/sim_sched.h"
+#include "tests/lib/sim_store.h"
+
+#define MAX_TASKS 8u
+
+enum op {
+	OP_WRITE,
+	OP_FULL_WRITE, /* whole clusters: may be compressed */
+	OP_FUA,
+	OP_DISCARD, /* whole clusters */
+	OP_TRIM,    /* any sectors */
+	OP_ZEROES,
+	OP_READ,
+	OP_FLUSH,
+	OP_CHECKPOINT,
+	OP_MAINTAIN,
+	OP_RESIZE,
+	OPS
+};
+
+struct config {
+	uint64_t seed;
+	struct image_params params;
+	struct zones zones;
+	uint64_t max_regions;
+	uint64_t journal_length;
+	unsigned dirty_cap;
+	uint64_t broken_rules;
+	bool nearly_full; /* the base image has a few free clusters left */
+	bool no_punch;	  /* the host cannot punch holes */
+	bool inject;	  /* I/O errors */
+	unsigned steps;	  /* of a run */
+	unsigned tasks;	  /* at the same time, at most */
+	unsigned crashes; /* per mille of steps */
+	unsigned process; /* per cent of crashes that are process deaths */
+	unsigned weight[OPS];
+	uint64_t exhaustive; /* crash images at one point; 0: one at random */
+};
+
+/* What @seed decides. */
+void config_random(struct config *cfg, uint64_t seed);
+
+struct counts {
+	uint64_t runs, steps, ops[OPS];
+	uint64_t power[SIM_LOSSES], power_all; /* images after power losses; _all: enumerated */
+	uint64_t process, process_all;	       /* after process deaths */
+	uint64_t killed_recoveries, failed_recoveries;
+	uint64_t closed, read_only, injected, resumed, skipped;
+	uint64_t no_space;
+};
+extern struct counts counts;
+uint64_t counts_images(void);
+void counts_print(void);
+
+/* ---- failures --------------------------------------------------------------------------- */
+
+/* Prints the message, the log's last messages and how to reproduce it, and exits with status 1. */
+void crash_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* For the report: the program's name and what to print as the reproducing command. */
+void crash_report_init(const char *program);
+void crash_report_seed(uint64_t seed);
+
+/* ---- worlds ----------------------------------------------------------------------------- */
+
+struct world {
+	const struct config *cfg;
+	struct sim_disk *disk; /* owned */
+	struct sim_store store;
+	struct sim_sched *sched;
+	struct rng rng;
+	struct image *im; /* NULL: not open */
+	struct engine *engine;
+	struct engine_thread *thread[MAX_TASKS];
+	bool thread_busy[MAX_TASKS];
+	errint_t result; /* of the last world_do() */
+};
+
+/* A new empty image (or a nearly full one), made durable and not open. */
+struct sim_disk *world_base(const struct config *cfg);
+
+/* @disk is taken over.  Not open yet. */
+struct world *world_new(const struct config *cfg, struct sim_disk *disk, uint64_t seed);
+/* Frees it as a crash would, without any I/O.  No task may be left. */
+void world_free(struct world *w);
+
+/* Open the image, in a task.  world_open_begin() only starts the task: step w->sched, then call
+ * world_open_end(). */
+void world_open_begin(struct world *w, bool read_only);
+errint_t world_open_end(struct world *w);
+errint_t world_open(struct world *w, bool read_only);
+errint_t world_close(struct world *w);
+
+/* Run fn(w, arg) in a task of the world to its end. */
+errint_t world_do(struct world *w, errint_t (*fn)(struct world *w, void *arg), void *arg);
+/* Step until no task is left; a deadlock is a failure. */
+void world_drain(struct world *w);
+
+/* The image has an allowed size, is exactly what the format promises, and every sector holds what
+ * the oracle allows after a crash.  With @next, that is given a history of just what was found. */
+void world_verify(struct world *w, const struct oracle *o, struct oracle **next, const char *when);
+
+/* ---- runs ------------------------------------------------------------------------------- */
+
+struct run {
+	const struct config *cfg;
+	struct rng rng;
+	struct world *w;
+	struct oracle *o;
+	unsigned depth;
+	uint32_t version; /* of the next value */
+	unsigned hot;	  /* steps during which crashes are more likely */
+	uint64_t open_steps;
+};
+
+/* Start a random operation, if one fits now. */
+void run_random_op(struct run *r);
+
+/* Stop the run's world here in all the ways that the configuration asks for, and check what is
+ * left.  Returns a recovered world and its oracle, or NULL. */
+struct world *run_crash(struct run *r, struct oracle **o);
+
+/* A whole program with crashes, as @cfg says, resumed on recovered images. */
+void run_program(const struct config *cfg);
+
+#endif

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* The random operations of a program, each a task that tells the oracle what it did. */
+#include "config.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/crash/crash.h"
+#include "tests/lib/sim_pages.h"
+
+/* One operation under way on sectors k .. k + n - 1. */
+struct job {
+	struct run *r;
+	enum op op;
+	unsigned slot;
+	unsigned k, n;
+	uint32_t *index; /* writes: each sector's place in its history; reads: the oldest allowed */
+	uint8_t *buf;
+	uint64_t size; /* resize: to this */
+};
+
+static void job_free(struct job *j)
+{
+	free(j->index);
+	free(j->buf);
+	free(j);
+}
+
+/* An operation has failed: it may, after an injected error or on a full image. */
+static void check_error(const struct job *j, errint_t err, const char *what)
+{
+	const struct run *r = j->r;
+
+	if (err == -ENOSPC && r->cfg->nearly_full) {
+		counts.no_space++;
+		return;
+	}
+	if (r->w->store.failed)
+		return;
+	crash_fail("%s of %u sectors from %u: error %d", what, j->n, j->k, err);
+}
+
+static void write_done(struct job *j, errint_t err, const char *what)
+{
+	struct oracle *o = j->r->o;
+
+	if (err)
+		check_error(j, err, what);
+	for (unsigned i = 0; i < j->n && !err; i++) {
+		if (j->op == OP_FUA)
+			oracle_ack_durable(o, j->k + i, j->index[i]);
+		else
+			oracle_ack(o, j->k + i, j->index[i]);
+	}
+	oracle_set_busy(o, j->k, j->n, false);
+}
+
+static uint64_t job_offset(const struct job *j)
+{
+	return zone_offset(&j->r->cfg->zones, j->k);
+}
+
+static void do_write(struct job *j)
+{
+	write_done(j,
+		   engine_write(j->r->w->thread[j->slot], j->buf, job_offset(j), (size_t)j->n * 512,
+				j->op == OP_FUA),
+		   "write");
+}
+
+static void do_discard(struct job *j)
+{
+	write_done(j, engine_discard(j->r->w->thread[j->slot], job_offset(j), (uint64_t)j->n * 512),
+		   "discard");
+}
+
+/* A discard of anything but whole clusters may leave what it likes: the zeros are issued, but not
+ * acknowledged. */
+static void do_trim(struct job *j)
+{
+	errint_t err =
+		engine_discard(j->r->w->thread[j->slot], job_offset(j), (uint64_t)j->n * 512);
+
+	if (err)
+		check_error(j, err, "trim");
+	oracle_set_busy(j->r->o, j->k, j->n, false);
+}
+
+static void do_zeroes(struct job *j)
+{
+	write_done(
+		j,
+		engine_write_zeroes(j->r->w->thread[j->slot], job_offset(j), (uint64_t)j->n * 512),
+		"write-zeroes");
+}
+
+static void do_read(struct job *j)
+{
+	struct oracle *o = j->r->o;
+	char history[512];
+	errint_t err;
+
+	err = engine_read(j->r->w->thread[j->slot], j->buf, job_offset(j), (size_t)j->n * 512);
+	if (err)
+		check_error(j, err, "read");
+	for (unsigned i = 0; i < j->n && !err; i++) {
+		unsigned k = j->k + i;
+		value v = value_read(j->buf + i * 512, k);
+
+		if (!oracle_allows(o, k, v, j->index[i]))
+			crash_fail("read: sector %u holds %s%" PRIu32 ", allowed from %" PRIu32
+				   ": %s",
+				   k, v == VALUE_BAD ? "no value of it, " : "", v, j->index[i],
+				   oracle_describe(o, k, history, sizeof(history)));
+	}
+	oracle_read_end(o);
+}
+
+static void do_flush(struct job *j)
+{
+	struct run *r = j->r;
+	uint32_t *acked = oracle_flush_begin(r->o);
+	errint_t err;
+
+	err = j->op == OP_CHECKPOINT ? image_checkpoint(r->w->im)
+				     : engine_flush(r->w->thread[j->slot]);
+	if (!err) {
+		oracle_flush_end(r->o, acked);
+		return;
+	}
+	free(acked);
+	check_error(j, err, "flush");
+}
+
+static void do_maintain(struct job *j)
+{
+	errint_t err = image_maintain(j->r->w->im);
+
+	if (err)
+		check_error(j, err, "maintain");
+}
+
+static void do_resize(struct job *j)
+{
+	struct run *r = j->r;
+	uint64_t old = image_size(r->w->im);
+	errint_t err;
+
+	oracle_set_size(r->o, old, j->size);
+	err = image_resize(r->w->im, j->size, true);
+	if (!err) {
+		oracle_set_size(r->o, j->size, j->size);
+		for (unsigned i = 0; i < j->n; i++)
+			if (zone_offset(&r->cfg->zones, j->k + i) >= j->size)
+				oracle_ack_durable(r->o, j->k + i, j->index[i]);
+	} else {
+		check_error(j, err, "resize");
+	}
+	oracle_set_busy(r->o, j->k, j->n, false);
+}
+
+static void run_job(void *arg)
+{
+	static void (*const fn[OPS])(struct job *) = {
+		[OP_WRITE] = do_write,	    [OP_FULL_WRITE] = do_write, [OP_FUA] = do_write,
+		[OP_DISCARD] = do_discard,  [OP_TRIM] = do_trim,	[OP_ZEROES] = do_zeroes,
+		[OP_READ] = do_read,	    [OP_FLUSH] = do_flush,	[OP_MAINTAIN] = do_maintain,
+		[OP_CHECKPOINT] = do_flush, [OP_RESIZE] = do_resize,
+	};
+	struct job *j = arg;
+	struct world *w = j->r->w;
+
+	fn[j->op](j);
+	w->thread_busy[j->slot] = false;
+	counts.ops[j->op]++;
+	job_free(j);
+}
+
+/* ---- choosing --------------------------------------------------------------------------- */
+
+/* Sectors of an operation: within a zone, of a size that the operation likes. */
+static void choose_range(struct job *j)
+{
+	struct run *r = j->r;
+	const struct zone *z = &r->cfg->zones.zone[rng_below(&r->rng, r->cfg->zones.n)];
+	unsigned cluster = 1u << (r->cfg->params.cluster_shift - 9);
+	unsigned align = 1, max = 16;
+
+	if (j->op == OP_FULL_WRITE || j->op == OP_DISCARD) {
+		align = cluster;
+		max = rng_chance(&r->rng, 75) ? 1 : 3;
+	} else if (rng_chance(&r->rng, 30)) {
+		align = 8;
+		max = 4;
+	} else if (rng_chance(&r->rng, 30)) {
+		align = cluster / 16;
+		max = 16;
+	} else if (rng_chance(&r->rng, 15)) {
+		max = 2 * cluster + cluster / 2;
+	}
+	unsigned places = (z->sectors + align - 1) / align;
+	j->k = z->first + (unsigned)rng_below(&r->rng, places) * align;
+	j->n = (1 + (unsigned)rng_below(&r->rng, max)) * align;
+	if (j->k + j->n > z->first + z->sectors)
+		j->n = z->first + z->sectors - j->k;
+}
+
+/* Give the sectors new values; some of them compress well. */
+static void choose_values(struct job *j)
+{
+	struct run *r = j->r;
+	unsigned easy = (unsigned)rng_below(&r->rng, 101);
+	bool zeros = j->op == OP_DISCARD || j->op == OP_TRIM || j->op == OP_ZEROES ||
+		     rng_chance(&r->rng, 4);
+	uint32_t version = ++r->version;
+
+	j->index = sim_calloc(j->n, sizeof(*j->index));
+	j->buf = sim_calloc(j->n, 512);
+	for (unsigned i = 0; i < j->n; i++) {
+		value v = zeros ? 0 : 2 * version + rng_chance(&r->rng, easy);
+
+		j->index[i] = oracle_issue(r->o, j->k + i, v);
+		value_fill(j->buf + i * 512, j->k + i, v);
+	}
+	oracle_set_busy(r->o, j->k, j->n, true);
+}
+
+static void choose_oldest(struct job *j)
+{
+	j->index = sim_calloc(j->n, sizeof(*j->index));
+	j->buf = sim_calloc(j->n, 512);
+	for (unsigned i = 0; i < j->n; i++)
+		j->index[i] = oracle_acked(j->r->o, j->k + i);
+	oracle_read_begin(j->r->o);
+}
+
+/* Cut the last zone somewhere, or make it whole again; nobody else works in it meanwhile. */
+static bool choose_resize(struct job *j)
+{
+	struct run *r = j->r;
+	const struct zone *z = &r->cfg->zones.zone[r->cfg->zones.n - 1];
+
+	j->k = z->first;
+	j->n = z->sectors;
+	if (z->sectors < 2 || oracle_busy(r->o, j->k, j->n))
+		return false;
+	j->size = z->off + 512 * (1 + rng_below(&r->rng, z->sectors));
+	if (rng_chance(&r->rng, 50))
+		j->size = r->cfg->params.size;
+	j->index = sim_calloc(j->n, sizeof(*j->index));
+	for (unsigned i = 0; i < j->n; i++)
+		if (z->off + i * 512 >= j->size)
+			j->index[i] = oracle_issue(r->o, j->k + i, 0);
+	oracle_set_busy(r->o, j->k, j->n, true);
+	return true;
+}
+
+static bool prepare(struct job *j)
+{
+	struct run *r = j->r;
+
+	switch (j->op) {
+	case OP_FLUSH:
+	case OP_CHECKPOINT:
+	case OP_MAINTAIN:
+		return true;
+	case OP_RESIZE:
+		return choose_resize(j);
+	default:
+		break;
+	}
+	choose_range(j);
+	if (zone_offset(&r->cfg->zones, j->k) + (uint64_t)j->n * 512 > oracle_min_size(r->o))
+		return false;
+	if (j->op == OP_READ) {
+		choose_oldest(j);
+		return true;
+	}
+	if (oracle_busy(r->o, j->k, j->n))
+		return false;
+	choose_values(j);
+	return true;
+}
+
+static enum op choose_op(struct run *r)
+{
+	unsigned total = 0, i = 0;
+
+	for (unsigned k = 0; k < OPS; k++)
+		total += r->cfg->weight[k];
+	unsigned at = (unsigned)rng_below(&r->rng, total);
+	while (at >= r->cfg->weight[i])
+		at -= r->cfg->weight[i++];
+	return (enum op)i;
+}
+
+void run_random_op(struct run *r)
+{
+	static const char *const names[OPS] = {
+		"write", "full-write", "fua",	     "discard",	 "trim",   "zeroes",
+		"read",	 "flush",      "checkpoint", "maintain", "resize",
+	};
+	struct job *j = sim_calloc(1, sizeof(*j));
+	unsigned slot = 0;
+
+	while (slot < MAX_TASKS && r->w->thread_busy[slot])
+		slot++;
+	assert(slot < MAX_TASKS);
+	j->r = r;
+	j->op = choose_op(r);
+	j->slot = slot;
+	if (!prepare(j)) {
+		job_free(j);
+		return;
+	}
+	r->w->thread_busy[slot] = true;
+	sim_spawn(r->w->sched, names[j->op], run_job, j);
+}

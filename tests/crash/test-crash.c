@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Random programs, crashed at random.  CRASH_ITERATIONS programs (default: about a minute's worth)
+ * from seed CRASH_SEED on.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/crash/crash.h"
+
+#define DEFAULT_PROGRAMS 100u
+
+static uint64_t number(const char *name, uint64_t def)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoull(text, NULL, 0) : def;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t first = number("CRASH_SEED", 1);
+	uint64_t n = number("CRASH_ITERATIONS", DEFAULT_PROGRAMS);
+	struct config cfg;
+
+	(void)argc;
+	crash_report_init(argv[0]);
+	printf("programs: %" PRIu64 " from seed %" PRIu64 "\n", n, first);
+	for (uint64_t seed = first; seed < first + n; seed++) {
+		config_random(&cfg, seed);
+		run_program(&cfg);
+	}
+	counts_print();
+	return 0;
+}
