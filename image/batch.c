@@ -8,7 +8,7 @@
 
 errint_t pack_reserve(struct image *im, uint32_t len, unsigned members, struct pack_batch *b)
 {
-	struct need need = {.guarded = true};
+	struct need need = {0};
 	uint64_t unit;
 	errint_t err;
 

@@ -173,14 +173,12 @@ static errint_t write_out(struct image *im, struct ckpt *c)
 }
 
 /* The new superblock is durable: what only the old one needed is free. */
-static void retire(struct image *im, struct ckpt *c, const struct ckpt_change *change)
+static void retire(struct image *im, struct ckpt *c)
 {
 	im->super = c->sb;
 	im->journal.start = le64_get(c->sb.journal_pos);
 	for (unsigned i = 0; i < c->nold; i++)
 		alloc_release(im, c->old[i]);
-	if (change && change->durable)
-		change->durable(im, change->arg);
 	im->stats.checkpoints++;
 	im->stats.datasyncs++;
 	im->stats.dsync_writes += 2;
@@ -209,7 +207,7 @@ static errint_t run(struct image *im, struct ckpt *c, const struct ckpt_change *
 	SCOPED_LOCK(&im->lock);
 	if (err)
 		return image_fail(im, err, "a checkpoint could not be written");
-	retire(im, c, change);
+	retire(im, c);
 	return 0;
 }
 

@@ -21,13 +21,11 @@ struct ckpt_buf {
  */
 void *ckpt_block(struct ckpt_buf *b, uint64_t off);
 
-/* What an administrative operation changes together with the checkpoint.  Called in the freeze,
- * lock held, no I/O. */
+/* What an administrative operation changes together with the checkpoint. */
 struct ckpt_change {
-	/* Change the head in memory before it is serialised. */
+	/* Change the head in memory before it is serialised: in the freeze, im->lock held, no I/O.
+	 */
 	void (*freeze)(struct image *im, void *arg);
-	/* The superblock is durable: make visible what must not be earlier. */
-	void (*durable)(struct image *im, void *arg);
 	void *arg;
 	bool clean; /* set CLEAN: nobody writes after this */
 };

@@ -175,6 +175,24 @@ static void add_fill(struct write_plan *p, const struct piece *c, struct node *l
 	leaf->pins++;
 }
 
+/* Record the sub-blocks that became valid.  -EAGAIN: the storage under them was replaced. */
+static errint_t settle_fill(struct image *im, struct write_plan *p, unsigned i)
+{
+	struct node *leaf = p->fill[i].leaf;
+	uint64_t v = p->fill[i].vcluster;
+	struct desc d = leaf->entry[v & (NODE_ENTRIES - 1)];
+	uint16_t valid = desc_valid(d) | p->fill[i].bits;
+
+	if (!has_storage(d) || !desc_same_extent(&im->geo, d, p->fill[i].before))
+		return -EAGAIN;
+	if (valid == desc_valid(d))
+		return 0;
+	p->reserved--;
+	return txn_log_map(
+		im, leaf, v,
+		desc_raw_make(desc_unit(d), d.birth, valid, desc_zero(d) & (uint16_t)~valid));
+}
+
 enum verdict { VERDICT_DIRECT, VERDICT_CLUSTER };
 
 /* Can the sub-blocks of @c that are only partly covered be written in place? */
@@ -244,6 +262,8 @@ static errint_t try_direct(struct image *im, struct image_writer *w, const struc
 		p->reserved += records;
 	else
 		txn_unreserve(im, records);
+	if (p->nfills > fills && RULE_BROKEN(im, log_before_data))
+		return settle_fill(im, p, fills);
 	return 0;
 }
 
@@ -384,7 +404,8 @@ static errint_t try_direct_run(struct image *im, struct image_writer *w, uint64_
 		return err;
 	/* What is planned goes out; what stopped the run is met again by the next plan. */
 	*verdict = VERDICT_DIRECT;
-	p->durable_in_place = !p->nfills;
+	/* What makes the bytes readable may itself not be durable yet: then FUA needs a commit. */
+	p->durable_in_place = !p->nfills && !im->txns.open.n && !im->txns.closing.n;
 	p->guard = guard_enter(im);
 	return 0;
 }
@@ -456,24 +477,6 @@ static void release_plan(struct image *im, struct write_plan *p)
 	txn_unreserve(im, p->reserved);
 	p->reserved = 0;
 	guard_leave(im, p->guard);
-}
-
-/* Record the sub-blocks that became valid.  -EAGAIN: the storage under them was replaced. */
-static errint_t settle_fill(struct image *im, struct write_plan *p, unsigned i)
-{
-	struct node *leaf = p->fill[i].leaf;
-	uint64_t v = p->fill[i].vcluster;
-	struct desc d = leaf->entry[v & (NODE_ENTRIES - 1)];
-	uint16_t valid = desc_valid(d) | p->fill[i].bits;
-
-	if (!has_storage(d) || !desc_same_extent(&im->geo, d, p->fill[i].before))
-		return -EAGAIN;
-	if (valid == desc_valid(d))
-		return 0;
-	p->reserved--;
-	return txn_log_map(
-		im, leaf, v,
-		desc_raw_make(desc_unit(d), d.birth, valid, desc_zero(d) & (uint16_t)~valid));
 }
 
 errint_t settle_write(struct image *im, struct write_plan *p)
