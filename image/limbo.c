@@ -42,21 +42,29 @@ errint_t limbo_list_move(struct limbo_list *to, struct limbo_list *from)
 	return 0;
 }
 
-/* Take an item that nobody can be reading any more. */
+void limbo_list_drop(struct limbo_list *l, size_t *head)
+{
+	assert(*head <= l->n);
+	if (!*head)
+		return;
+	memmove(l->item, l->item + *head, (l->n - *head) * sizeof(*l->item));
+	l->n -= *head;
+	*head = 0;
+}
+
+/* Take the oldest item, if nobody can be reading it any more.  Barriers only rise along the list.
+ */
 static bool take_ready(struct image *im, struct limbo_item *item)
 {
 	struct limbo_list *l = &im->txns.limbo;
 
-	/* Barriers only rise along the list: when the first is not drained, none is. */
-	if (!l->n || !(guard_drained(im, l->item[0].barrier) || RULE_BROKEN(im, no_drain)))
+	if (im->txns.limbo_head == l->n)
 		return false;
-	/* The last of the same barrier is as good, and cheaper to take. */
-	size_t i = l->n - 1;
-	if (l->item[i].barrier != l->item[0].barrier)
-		i = 0;
-	*item = l->item[i];
-	memmove(&l->item[i], &l->item[i + 1], (l->n - i - 1) * sizeof(*item));
-	l->n--;
+	*item = l->item[im->txns.limbo_head];
+	if (!guard_drained(im, item->barrier) && !RULE_BROKEN(im, no_drain))
+		return false;
+	if (++im->txns.limbo_head == l->n)
+		im->txns.limbo_head = l->n = 0;
 	return true;
 }
 

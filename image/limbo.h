@@ -16,6 +16,9 @@ void limbo_list_add(struct limbo_list *l, struct limbo_item item);
 /* Move all of @from behind @to; both stay valid.  -ENOMEM leaves both as they were. */
 MUST_CHECK errint_t limbo_list_move(struct limbo_list *to, struct limbo_list *from);
 
+/* Forget the first *@head items, which are gone; *head becomes 0. */
+void limbo_list_drop(struct limbo_list *l, size_t *head);
+
 /* Release what may be released now.  Lock not held; may block (punching). */
 void limbo_step(struct image *im);
 

@@ -272,6 +272,7 @@ static errint_t closed_durable(struct image *im)
 	uint64_t barrier = guard_barrier(im);
 	for (size_t i = 0; i < t->closing.frees.n; i++)
 		t->closing.frees.item[i].barrier = barrier;
+	limbo_list_drop(&t->limbo, &t->limbo_head);
 	errint_t err = limbo_list_move(&t->limbo, &t->closing.frees);
 	if (err)
 		return err;

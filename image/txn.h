@@ -54,6 +54,7 @@ struct txns {
 	bool ckpt_busy;
 	uint64_t rounds_begun, rounds_done; /* commit rounds */
 	struct limbo_list limbo;	    /* durable, but perhaps still being read */
+	size_t limbo_head;		    /* items before it are gone */
 	bool limbo_busy;
 	uint64_t last_commit_ms, last_ckpt_ms;
 };
