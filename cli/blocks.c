@@ -89,6 +89,10 @@ static void print_fixed(FILE *out, const struct blocks *b, const struct verdict 
 			fprintf(out, "never written\n");
 			continue;
 		}
+		if (i % 2 && !memcmp(&b->super[i], &b->super[i - 1], UNIT_SIZE)) {
+			fprintf(out, "as superblock %u\n", i - 1);
+			continue;
+		}
 		if (v->super[i])
 			fprintf(out, "damaged: %s\n", v->super_why[i].text);
 		dump_super(out, &b->super[i]);
@@ -165,6 +169,23 @@ static errint_t read_ring(struct store *st, const struct disk_super *sb, uint64_
 	return err;
 }
 
+/* Reads the transaction that may be at @pos: as many blocks as its first one says, of the @room
+ * bytes that there can be. */
+static errint_t read_txn(struct store *st, const struct disk_super *sb, uint64_t pos, uint64_t room,
+			 struct blocks *b, size_t *len)
+{
+	const struct disk_txn *txn = (const struct disk_txn *)b->txn;
+	errint_t err = read_ring(st, sb, pos, b->txn, UNIT_SIZE);
+	uint32_t n = le32_get(txn->nblocks);
+
+	*len = UNIT_SIZE;
+	if (err || le32_get(txn->magic) != JOURNAL_MAGIC || n < 2 || n > TXN_MAX_BLOCKS ||
+	    n > room / UNIT_SIZE)
+		return err;
+	*len = n * (size_t)UNIT_SIZE;
+	return read_ring(st, sb, pos, b->txn, *len);
+}
+
 static errint_t print_journal(FILE *out, struct store *st, const struct disk_super *sb,
 			      struct blocks *b)
 {
@@ -176,8 +197,8 @@ static errint_t print_journal(FILE *out, struct store *st, const struct disk_sup
 
 	while (done < ring) {
 		struct reason why = {""};
-		uint64_t len = ring - done < sizeof(b->txn) ? ring - done : sizeof(b->txn);
-		errint_t err = read_ring(st, sb, pos, b->txn, len);
+		size_t len;
+		errint_t err = read_txn(st, sb, pos, ring - done, b, &len);
 
 		if (err)
 			return err;
@@ -192,7 +213,6 @@ static errint_t print_journal(FILE *out, struct store *st, const struct disk_sup
 		dump_txn(out, &lim.geo, txn);
 		chain = le32_get(txn->crc);
 		seq++;
-		len = (uint64_t)le32_get(txn->nblocks) * UNIT_SIZE;
 		pos += len;
 		done += len;
 	}

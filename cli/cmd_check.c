@@ -146,7 +146,10 @@ static errint_t run_check(struct invocation *inv)
 	CLEANUP(json) json_t *problems = json_array();
 	struct check_run run = {
 		.json = o->json, .lock = PTHREAD_MUTEX_INITIALIZER, .problems = problems};
-	errint_t err = image_file_open(inv->args[0], false, &f);
+	/* Metadata comes in small pieces; the data of a whole disk would only push other things out
+	 * of the page cache. */
+	errint_t err = o->data ? image_file_open(inv->args[0], false, &f)
+			       : image_file_open_stream(inv->args[0], &f);
 
 	if (err)
 		return check_unopened(inv, err, &run);

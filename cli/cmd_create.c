@@ -53,7 +53,7 @@ static errint_t make_image(const struct create_opts *o, const char *path, uint64
 	errint_t err = new_file_begin(&file, path, o->force);
 
 	if (!err)
-		err = store_file_open(file.temp, STORE_FILE_CREATE, &st);
+		err = new_file_store(&file, 0, &st);
 	if (!err)
 		err = image_create(st, &params);
 	store_close(st);

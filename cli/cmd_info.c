@@ -31,7 +31,7 @@ struct facts {
 static errint_t gather(const char *path, struct facts *f)
 {
 	CLEANUP(image_file) struct image_file file;
-	errint_t err = image_file_open(path, false, &file);
+	errint_t err = image_file_open_stream(path, &file);
 
 	if (err)
 		return err;
@@ -60,8 +60,8 @@ static const char *state_text(const struct facts *f, char *buf, size_t len)
 {
 	snprintf(buf, len, "%s", f->info.flags & SUPER_CLEAN ? "clean" : "not closed cleanly");
 	if (f->info.replayed)
-		snprintf(buf, len, "not closed cleanly; %" PRIu64 " transactions to replay",
-			 f->info.replayed);
+		snprintf(buf, len, "not closed cleanly; %" PRIu64 " transaction%s to replay",
+			 f->info.replayed, f->info.replayed == 1 ? "" : "s");
 	if (f->info.flags & SUPER_ERRORS)
 		snprintf(buf, len, "damage was found, opens read-only");
 	return buf;
@@ -84,9 +84,10 @@ static void print_map(const struct facts *f)
 	       "clusters:", f->map.clusters[MAP_HOLE], f->map.clusters[MAP_ZERO],
 	       f->map.clusters[MAP_RAW], f->map.clusters[MAP_ZSTD]);
 	print_size("data:", f->map.mapped_bytes);
-	if (stored_bytes(f))
-		printf("%-16s%s (%" PRIu64 " bytes), ratio %.2f\n",
-		       "stored in:", SIZE_TEXT(stored_bytes(f)), stored_bytes(f), ratio(f));
+	if (!stored_bytes(f))
+		return;
+	print_size("stored in:", stored_bytes(f));
+	printf("%-16s%.2f\n", "ratio:", ratio(f));
 }
 
 static void print_facts(const struct facts *f)

@@ -11,6 +11,7 @@
 #include "cli/size.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "engine/engine.h"
 
 struct resize_opts {
 	bool shrink, json;
@@ -59,34 +60,93 @@ static errint_t print_json(const char *path, uint64_t old, uint64_t size)
 	return json_print(doc);
 }
 
+/* What is to be done to an image: *size may be the old size. */
+static errint_t plan(const struct resize_opts *o, const struct size_change *change,
+		     const char *path, struct image *im, uint64_t *old, uint64_t *size)
+{
+	errint_t err = new_size(change, path, im, size);
+
+	*old = image_size(im);
+	if (err || *size >= *old || o->shrink)
+		return err;
+	return log_fail(-EINVAL,
+			"%s: %" PRIu64 " bytes is less than the disk's %" PRIu64
+			", and what lies beyond would be lost; --shrink allows that",
+			path, *size, *old);
+}
+
+/* The same, without changing the image: opening it for writing would. */
+static errint_t plan_read_only(const struct resize_opts *o, const struct size_change *change,
+			       const char *path, uint64_t *old, uint64_t *size)
+{
+	CLEANUP(image_file) struct image_file f;
+	errint_t err = image_file_open(path, false, &f);
+
+	if (!err)
+		err = plan(o, change, path, f.image, old, size);
+	return err ? err : image_file_close(&f);
+}
+
+/*
+ * Shrinking gives whole clusters back.  What else lies beyond the end, in the cluster that the end
+ * is in, is overwritten: it would come back if the disk grew again.
+ */
+static errint_t zero_tail(struct image *im, uint64_t old, uint64_t size)
+{
+	uint64_t cluster = cluster_size(image_geometry(im));
+	uint64_t end = (size + cluster - 1) & ~(cluster - 1);
+	struct engine_thread *thread;
+	struct engine *engine;
+	errint_t err;
+
+	if (end > old)
+		end = old;
+	if (size >= end)
+		return 0;
+	err = engine_new(im, NULL, &engine);
+	if (err)
+		return err;
+	err = engine_thread_new(engine, &thread);
+	if (!err) {
+		err = engine_write_zeroes(thread, size, end - size);
+		engine_thread_free(thread);
+	}
+	engine_free(engine);
+	return err;
+}
+
+static errint_t resize(const struct resize_opts *o, const char *path, uint64_t *old, uint64_t size)
+{
+	CLEANUP(image_file) struct image_file f;
+	errint_t err = image_file_open(path, true, &f);
+
+	if (err)
+		return err;
+	*old = image_size(f.image); /* somebody else may have been faster */
+	if (size < *old && o->shrink)
+		err = zero_tail(f.image, *old, size);
+	if (!err)
+		err = image_resize(f.image, size, o->shrink);
+	return err ? err : image_file_close(&f);
+}
+
 static errint_t run_resize(struct invocation *inv)
 {
 	const struct resize_opts *o = inv->opts;
-	CLEANUP(image_file) struct image_file f = {0};
+	const char *path = inv->args[0];
 	struct size_change change;
 	uint64_t old, size;
 	errint_t err = parse_change(inv->args[1], &change);
 
 	inv->usage = err != 0;
 	if (!err)
-		err = image_file_open(inv->args[0], true, &f);
-	if (err)
-		return err;
-	old = image_size(f.image);
-	err = new_size(&change, inv->args[0], f.image, &size);
-	if (!err && size < old && !o->shrink)
-		err = log_fail(-EINVAL,
-			       "%s: %" PRIu64 " bytes is less than the disk's %" PRIu64
-			       ", and what lies beyond would be lost; --shrink allows that",
-			       inv->args[0], size, old);
+		err = plan_read_only(o, &change, path, &old, &size);
 	if (!err && size != old)
-		err = image_resize(f.image, size, o->shrink);
-	if (!err)
-		err = image_file_close(&f);
+		err = resize(o, path, &old, size);
 	if (err)
 		return err;
-	log_info("%s: the disk has %" PRIu64 " bytes, it had %" PRIu64, inv->args[0], size, old);
-	return o->json ? print_json(inv->args[0], old, size) : 0;
+	log_info("%s: the disk has %" PRIu64 " bytes, it had %" PRIu64, path, size, old);
+	return o->json ? print_json(path, old, size) : 0;
 }
 
 static const struct cmd_option options[] = {

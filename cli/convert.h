@@ -28,6 +28,7 @@ struct chunk {
 };
 
 struct convert;
+struct sink;
 struct sink_worker;
 
 /* Where the content goes.  Functions log their failures. */

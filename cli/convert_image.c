@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The sink that makes an image.  Each thread compresses clusters into a batch of its own, which it
- * places, writes and maps when it is full.  Clusters that do not shrink are gathered as well, in
- * front of one another, unless many stand together anyway.
+ * places, writes and maps when it is full.  Clusters that do not shrink are gathered as well, one
+ * behind the other, unless many stand together anyway.
+ *
+ * Two small things keep batches tight: neighbours change places where the packing rule would leave
+ * a sector empty between them, and a batch ends with the blob that fills its last unit best.
  */
 #include "config.h"
 
@@ -21,6 +24,8 @@
 enum {
 	BATCH_BYTES = 2 << 20, /* of frames: the loss at a batch's end, half a unit, is 0.1 % */
 	RAW_GATHER = 16,       /* clusters */
+	REORDER = 8,	       /* blobs that may change places */
+	HOLD_BACK = 16,	       /* blobs that may wait for the next batch */
 };
 
 struct image_sink {
@@ -38,8 +43,9 @@ struct image_worker {
 	struct image_sink *s;
 	struct codec_ctx *ctx; /* NULL: store as it is */
 
-	uint8_t *frames; /* one behind the other */
-	uint32_t fill;	 /* bytes */
+	uint8_t *frames;      /* one behind the other */
+	uint8_t *next_frames; /* spare room, for those that wait for the next batch */
+	uint32_t fill;	      /* bytes */
 	unsigned nblobs;
 	struct bulk_blob blob[BULK_MAX_BLOBS];
 	uint8_t *batch; /* as it will be in the file */
@@ -64,6 +70,11 @@ static void count(uint64_t *total, uint64_t more)
 	__atomic_fetch_add(total, more, __ATOMIC_RELAXED);
 }
 
+static uint32_t unit_end(uint32_t at)
+{
+	return (at + UNIT_SIZE - 1) & ~(UNIT_SIZE - 1);
+}
+
 /* The longest frame that is worth keeping. */
 static uint32_t max_frame(const struct image_sink *s)
 {
@@ -84,10 +95,50 @@ static errint_t write_out(struct image_worker *w, const uint8_t *buf, size_t len
 
 /* -- compressed clusters ------------------------------------------------- */
 
-/* Copy the frames, the first of which is at @frame, to where the layout wants them, zeros between
- * and behind them.  Returns the end of the frames. */
-static const uint8_t *assemble(struct image_worker *w, struct bulk_blob *blob,
-			       const struct bulk_place *place, const uint8_t *frame)
+/* Where the next blob may start, when one of @len bytes follows what ends at @end (P2). */
+static uint32_t end_behind(const struct image_sink *s, uint32_t end, uint32_t len)
+{
+	uint32_t granule = 1u << granule_shift(&s->geo);
+
+	end += (len + granule - 1) & ~(granule - 1);
+	return end % UNIT_SIZE > UNIT_SIZE - SECTOR_SIZE ? unit_end(end) : end;
+}
+
+static void swap_blobs(struct bulk_blob *a, struct bulk_blob *b)
+{
+	struct bulk_blob t = *a;
+
+	*a = *b;
+	*b = t;
+}
+
+/* Put blobs into an order in which each ends where the next may start.  Returns how many of them to
+ * write: all, or with @all false so many that little of the last unit is lost. */
+static unsigned order_blobs(struct image_worker *w, bool all)
+{
+	uint32_t end = 0, least = UNIT_SIZE;
+	unsigned best = w->nblobs;
+
+	for (unsigned i = 0; i < w->nblobs; i++) {
+		for (unsigned j = i; j < w->nblobs && j < i + REORDER; j++) {
+			uint32_t e = end_behind(w->s, end, w->blob[j].len);
+
+			if (e % UNIT_SIZE == 0)
+				continue;
+			swap_blobs(&w->blob[i], &w->blob[j]);
+			break;
+		}
+		end = end_behind(w->s, end, w->blob[i].len);
+		if (i + HOLD_BACK >= w->nblobs && unit_end(end) - end <= least) {
+			least = unit_end(end) - end;
+			best = i + 1;
+		}
+	}
+	return all ? w->nblobs : best;
+}
+
+/* Copy frames to where the layout wants them, zeros between and behind them. */
+static void assemble(struct image_worker *w, struct bulk_blob *blob, const struct bulk_place *place)
 {
 	uint32_t seed = bulk_uuid_seed(w->s->bulk), end = 0;
 
@@ -95,28 +146,47 @@ static const uint8_t *assemble(struct image_worker *w, struct bulk_blob *blob,
 		uint8_t *at = w->batch + blob[i].at;
 
 		memset(w->batch + end, 0, blob[i].at - end);
-		memcpy(at, frame, blob[i].len);
+		memcpy(at, w->frames + blob[i].frame, blob[i].len);
 		memset(at + blob[i].len, 0, blob[i].stored - blob[i].len);
 		blob[i].crc = checksum_blob(seed, blob[i].vcluster, at, blob[i].stored);
-		frame += blob[i].len;
 		end = blob[i].at + blob[i].stored;
 	}
 	memset(w->batch + end, 0, place->len - end);
-	return frame;
 }
 
-static errint_t flush_blobs(struct image_worker *w)
+/* Make the blobs from @first on the beginning of the next batch. */
+static void hold_back(struct image_worker *w, unsigned first)
 {
-	const uint8_t *frame = w->frames;
+	uint8_t *frames = w->next_frames;
+	uint32_t fill = 0;
+	unsigned n = 0;
 
-	for (unsigned done = 0; done < w->nblobs;) {
+	for (unsigned i = first; i < w->nblobs; i++) {
+		struct bulk_blob *b = &w->blob[i];
+
+		memcpy(frames + fill, w->frames + b->frame, b->len);
+		b->frame = fill;
+		fill += b->len;
+		w->blob[n++] = *b;
+	}
+	w->next_frames = w->frames;
+	w->frames = frames;
+	w->fill = fill;
+	w->nblobs = n;
+}
+
+static errint_t flush_blobs(struct image_worker *w, bool all)
+{
+	unsigned n = order_blobs(w, all);
+
+	for (unsigned done = 0; done < n;) {
 		struct bulk_blob *blob = w->blob + done;
 		struct bulk_place place;
-		errint_t err = bulk_place_blobs(w->s->bulk, blob, w->nblobs - done, &place);
+		errint_t err = bulk_place_blobs(w->s->bulk, blob, n - done, &place);
 
 		if (err)
 			return err;
-		frame = assemble(w, blob, &place, frame);
+		assemble(w, blob, &place);
 		err = write_out(w, w->batch, place.len, place.file_off);
 		if (!err)
 			err = bulk_map_blobs(w->s->bulk, blob, place.n, place.file_off);
@@ -124,9 +194,8 @@ static errint_t flush_blobs(struct image_worker *w)
 			return err;
 		done += place.n;
 	}
-	count(&w->s->sink.totals.compressed, (uint64_t)w->nblobs << w->s->geo.cluster_shift);
-	w->nblobs = 0;
-	w->fill = 0;
+	count(&w->s->sink.totals.compressed, (uint64_t)n << w->s->geo.cluster_shift);
+	hold_back(w, n);
 	return 0;
 }
 
@@ -140,14 +209,15 @@ static errint_t add_blob(struct image_worker *w, uint64_t vcluster, const uint8_
 	if (!w->ctx)
 		return 0;
 	if (w->nblobs == BULK_MAX_BLOBS || w->fill + len > BATCH_BYTES) {
-		err = flush_blobs(w);
+		err = flush_blobs(w, false);
 		if (err)
 			return err;
 	}
 	err = codec_compress(w->ctx, src, w->frames + w->fill, &len);
 	if (err)
 		return err == -ENOSPC ? 0 : err;
-	w->blob[w->nblobs++] = (struct bulk_blob){.vcluster = vcluster, .len = (uint32_t)len};
+	w->blob[w->nblobs++] =
+		(struct bulk_blob){.vcluster = vcluster, .len = (uint32_t)len, .frame = w->fill};
 	w->fill += (uint32_t)len;
 	*kept = true;
 	return 0;
@@ -274,7 +344,7 @@ static errint_t image_flush_worker(struct sink_worker *worker)
 	struct image_worker *w = image_worker_of(worker);
 	errint_t err = flush_raw(w);
 
-	return err ? err : flush_blobs(w);
+	return err ? err : flush_blobs(w, true);
 }
 
 static void image_worker_free(struct sink_worker *worker)
@@ -283,6 +353,7 @@ static void image_worker_free(struct sink_worker *worker)
 
 	codec_ctx_free(w->ctx);
 	free(w->frames);
+	free(w->next_frames);
 	free(w->batch);
 	free(w->raw);
 	free(w);
@@ -300,11 +371,12 @@ static errint_t image_worker_new(struct convert *c, struct sink_worker **out)
 	w->c = c;
 	w->s = s;
 	w->frames = malloc(BATCH_BYTES);
+	w->next_frames = malloc(BATCH_BYTES);
 	/* Between two blobs there is less than a sector and a granule, and as much may be added to
 	 * one (section 4.1). */
 	w->batch = store_buffer(BATCH_BYTES + BULK_MAX_BLOBS * 4 * SECTOR_SIZE + UNIT_SIZE);
 	w->raw = store_buffer(RAW_GATHER * size);
-	if (!w->frames || !w->batch || !w->raw)
+	if (!w->frames || !w->next_frames || !w->batch || !w->raw)
 		return log_err(-ENOMEM, "%s: cannot convert", c->source);
 	return s->codec ? codec_ctx_new(s->codec, s->level, size, &w->ctx) : 0;
 }

@@ -324,7 +324,7 @@ static errint_t open_raw(struct disk *d)
 
 static errint_t open_image(struct disk *d)
 {
-	errint_t err = image_file_open(d->path, false, &d->file);
+	errint_t err = image_file_open_stream(d->path, &d->file);
 
 	d->ops = &image_ops;
 	if (err)

@@ -3,13 +3,13 @@
 
 #include "cli/image_file.h"
 
-errint_t image_file_open(const char *path, bool write, struct image_file *f)
+static errint_t open_with(const char *path, unsigned flags, struct image_file *f)
 {
-	const struct image_open_opts opts = {.read_only = !write};
+	const struct image_open_opts opts = {.read_only = flags & STORE_FILE_READ_ONLY};
 	errint_t err;
 
 	*f = (struct image_file){0};
-	err = store_file_open(path, write ? 0 : STORE_FILE_READ_ONLY, &f->store);
+	err = store_file_open(path, flags, &f->store);
 	if (!err)
 		err = image_open(f->store, &opts, &f->image);
 	if (err) {
@@ -17,6 +17,16 @@ errint_t image_file_open(const char *path, bool write, struct image_file *f)
 		*f = (struct image_file){0};
 	}
 	return err;
+}
+
+errint_t image_file_open(const char *path, bool write, struct image_file *f)
+{
+	return open_with(path, write ? 0 : STORE_FILE_READ_ONLY, f);
+}
+
+errint_t image_file_open_stream(const char *path, struct image_file *f)
+{
+	return open_with(path, STORE_FILE_READ_ONLY | STORE_FILE_BUFFERED, f);
 }
 
 errint_t image_file_close(struct image_file *f)

@@ -13,6 +13,9 @@ struct image_file {
 /* Opens the image at @path; with @write, for changing it.  Messages are logged. */
 MUST_CHECK errint_t image_file_open(const char *path, bool write, struct image_file *f);
 
+/* Opens the image at @path for reading all of it in small pieces, with the page cache's help. */
+MUST_CHECK errint_t image_file_open_stream(const char *path, struct image_file *f);
+
 /* Closes what is open of @f, which may be all zeros.  After a success nothing more can be lost. */
 MUST_CHECK errint_t image_file_close(struct image_file *f);
 

@@ -60,9 +60,13 @@ static size_t utf8_char(const char *s)
 
 static json_t *text_value(const char *text)
 {
-	CLEANUP(free) char *clean = malloc(3 * strlen(text) + 1);
+	json_t *value = json_string(text);
+	CLEANUP(free) char *clean = NULL;
 	size_t len = 0, n;
 
+	if (value)
+		return value;
+	clean = malloc(3 * strlen(text) + 1);
 	if (!clean)
 		return NULL;
 	for (const char *s = text; *s; s += n ? n : 1) {
@@ -138,14 +142,16 @@ errint_t json_stream_begin(struct json_stream *s, json_t *doc, const char *key)
 
 errint_t json_stream_item(struct json_stream *s, json_t *item)
 {
-	int failed = !item || spoilt;
+	char line[1024];
+	size_t len = item && !spoilt ? json_dumpb(item, line, sizeof(line), JSON_COMPACT) : 0;
 
-	if (!failed) {
-		printf("%s\n    ", s->items++ ? "," : "");
-		json_dumpf(item, stdout, JSON_COMPACT);
-	}
 	json_decref(item);
-	return failed ? no_memory() : output_check();
+	assert(len <= sizeof(line));
+	if (!len)
+		return no_memory();
+	fputs(s->items++ ? ",\n    " : "\n    ", stdout);
+	fwrite(line, 1, len, stdout); /* much faster than json_dumpf(), and many are to come */
+	return output_check();
 }
 
 void json_stream_end(struct json_stream *s)

@@ -43,7 +43,7 @@ MUST_CHECK errint_t json_print(json_t *doc);
 /*
  * A document whose last member @key is an array too long to hold in memory:
  *	json_stream_begin -> { json_stream_item }* -> json_stream_end
- * @doc and @item are stolen.
+ * @doc and @item are stolen; an item takes 1 KiB of text at the most.
  */
 struct json_stream {
 	uint64_t items;

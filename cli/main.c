@@ -71,8 +71,11 @@ static int run_command(const struct command *c, struct global_opts *g, int argc,
 		memcpy(opts, c->defaults, c->opts_size);
 	err = options_parse(&parse, argc, argv, &first);
 	inv.usage = err != 0;
-	if (!err && g->help) {
-		help_command(stdout, c);
+	if (!err && (g->help || g->version)) {
+		if (g->help)
+			help_command(stdout, c);
+		else
+			puts(PACKAGE_STRING);
 		return finish(EXIT_OK, failed);
 	}
 	if (!err) {

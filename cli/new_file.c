@@ -93,7 +93,7 @@ errint_t new_file_begin(struct new_file *nf, const char *path, bool force)
 	memset(nf, 0, sizeof(*nf));
 	nf->path = path;
 	if (!path[dir_len])
-		return log_fail(-EINVAL, "\"%s\": is not a file name", path);
+		return log_fail(-EINVAL, "\"%s\" is not a file name", path);
 	err = look_at_path(nf, force);
 	if (!err)
 		err = look_at_directory(path, dir_len);
@@ -113,6 +113,16 @@ errint_t new_file_begin(struct new_file *nf, const char *path, bool force)
 	doomed_valid = 1;
 	catch_signals();
 	return 0;
+}
+
+errint_t new_file_store(const struct new_file *nf, unsigned flags, struct store **st)
+{
+	errint_t err = store_file_open(nf->temp, flags | STORE_FILE_CREATE, st);
+
+	assert(nf->active);
+	if (!err)
+		(*st)->name = nf->path; /* the name that the user knows it by */
+	return err;
 }
 
 /* Gives @nf its name if that is still free. */

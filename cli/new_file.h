@@ -28,6 +28,10 @@ struct new_file {
  */
 MUST_CHECK errint_t new_file_begin(struct new_file *nf, const char *path, bool force);
 
+/* Creates nf->temp as a store, whose messages call it by its name to be; @nf outlives it.  @flags:
+ * of store_file_open(). */
+MUST_CHECK errint_t new_file_store(const struct new_file *nf, unsigned flags, struct store **st);
+
 /* nf->temp, complete, durable and closed by the caller or about to be, becomes the file at its
  * path.  On failure it is removed. */
 MUST_CHECK errint_t new_file_finish(struct new_file *nf);

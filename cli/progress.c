@@ -36,10 +36,19 @@ struct progress {
 	pthread_mutex_t drawing;
 };
 
+static uint64_t (*test_clock)(void);
+
+void progress_set_clock(uint64_t (*now)(void))
+{
+	test_clock = now;
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec t;
 
+	if (test_clock)
+		return test_clock();
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }

@@ -36,6 +36,9 @@ void progress_set_total(struct progress *p, uint64_t total);
 /* Remove the bar and free @p.  No other thread may be using it. */
 void progress_end(struct progress *p);
 
+/* Tests: take the time, in nanoseconds, from @now instead of the system; NULL restores that. */
+void progress_set_clock(uint64_t (*now)(void));
+
 static inline void cleanup_progress(struct progress **p)
 {
 	progress_end(*p);

@@ -71,7 +71,7 @@ errint_t size_parse(const char *what, const char *text, uint64_t *bytes)
 		has_fraction = true;
 	}
 	if (!parse_unit(p, &shift))
-		return bad_size(what, text, "the units are K, M, G, T, P and E, powers of 1024");
+		return bad_size(what, text, "the units are K, M, G, T, P and E, or KiB and so on");
 	if (has_fraction && !shift)
 		return bad_size(what, text, "there are no fractions of a byte");
 	value = (value << shift) +

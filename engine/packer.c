@@ -134,7 +134,7 @@ static bool try_join(struct packer *p, struct batch *b, struct packed *list, uns
 		b->blob[b->n + i] = (struct pack_blob){.len = list[i].len};
 		b->packed[b->n + i] = &list[i];
 	}
-	if (pack_layout(image_geometry(p->im), b->blob, b->n + n) > PACK_MAX_BYTES)
+	if (pack_layout_for(p->im, b->blob, b->n + n) > PACK_MAX_BYTES)
 		return false;
 	b->n += n;
 	b->refs += n;
@@ -196,7 +196,7 @@ static void release_members(struct packer *p, struct batch *b)
 /* Lay out, reserve, write whole units (P4).  The batch is closed, p->lock not held. */
 static errint_t write_batch(struct packer *p, struct batch *b)
 {
-	uint32_t len = pack_layout(image_geometry(p->im), b->blob, b->n);
+	uint32_t len = pack_layout_for(p->im, b->blob, b->n);
 	errint_t err = pack_reserve(p->im, len, b->n, &b->held);
 
 	if (err)

@@ -69,6 +69,17 @@ static errint_t write_file(struct request *r, const uint8_t *buf, size_t len, ui
 	return 0;
 }
 
+/* A host without space has lost nothing of what it had taken; any other failure of a DSYNC write
+ * leaves that open. */
+static errint_t write_failed(struct engine_thread *t, errint_t err, bool dsync)
+{
+	if (dsync && err != -ENOSPC)
+		plan_write_sync_failed(t->e->im, &t->wplan, err);
+	else
+		plan_write_cancel(t->e->im, &t->wplan);
+	return err;
+}
+
 static errint_t write_direct(struct request *r, const uint8_t *buf)
 {
 	struct engine_thread *t = r->t;
@@ -82,10 +93,8 @@ static errint_t write_direct(struct request *r, const uint8_t *buf)
 
 		errint_t err = write_file(r, buf, s->len, s->file_off, dsync);
 
-		if (err) {
-			plan_write_cancel(t->e->im, p);
-			return err;
-		}
+		if (err)
+			return write_failed(t, err, dsync);
 		buf += s->len;
 	}
 	return settle_write(t->e->im, p);

@@ -75,6 +75,7 @@ struct alloc {
 	uint64_t search[5]; /* by class: region at which to search on */
 	unsigned exhausted; /* by class: no region has space; cleared by every free */
 	bool meta_short; /* the reserve for nodes is not complete: no data may be allocated (A3) */
+	bool growing;	 /* somebody makes the file longer */
 };
 
 /* Reads the alloc root and all group tables.  Opening only, may block. */
@@ -99,8 +100,9 @@ bool alloc_loaded(struct image *im, struct desc d, uint64_t *region);
 /* Bring a region's bitmap into memory.  Lock not held; may block. */
 MUST_CHECK errint_t alloc_load(struct image *im, uint64_t region);
 
-/* The region's bitmap as it is now (@bits: 32 KiB), its entry, and how it is tracked.  Lock not
- * held; may block. */
+/* The region's bitmap as it is now (@bits: ALLOC_BITS_ROOM bytes, unit-aligned, the map at their
+ * beginning), its entry, and how it is tracked.  Lock not held; may block. */
+#define ALLOC_BITS_ROOM (2u * BITMAP_BLOCKS * UNIT_SIZE)
 MUST_CHECK errint_t alloc_copy_bits(struct image *im, uint64_t region, uint8_t *bits,
 				    struct disk_alloc_entry *entry, bool *by_sector);
 

@@ -197,14 +197,11 @@ static errint_t read_bitmap(struct image *im, uint64_t region, const struct disk
 				 bitmap_block_offset(region, 0, e->slots & 1));
 	} else {
 		/* One read for both slots of all blocks is cheaper than eight. */
-		CLEANUP(free) uint8_t *both = store_buffer(2 * bytes);
-
-		if (!both)
-			return -ENOMEM;
-		err = store_read(im->st, both, 2 * bytes, bitmap_block_offset(region, 0, 0));
+		err = store_read(im->st, bits, 2 * bytes, bitmap_block_offset(region, 0, 0));
 		for (unsigned i = 0; !err && i < BITMAP_BLOCKS; i++)
-			memcpy(bits + i * (size_t)UNIT_SIZE,
-			       both + (2 * i + (e->slots >> i & 1)) * (size_t)UNIT_SIZE, UNIT_SIZE);
+			memmove(bits + i * (size_t)UNIT_SIZE,
+				bits + (2 * i + (e->slots >> i & 1)) * (size_t)UNIT_SIZE,
+				UNIT_SIZE);
 	}
 	if (err)
 		return err;
@@ -259,7 +256,7 @@ errint_t alloc_load(struct image *im, uint64_t region)
 {
 	struct disk_alloc_entry e;
 	bool in_memory;
-	CLEANUP(free) uint8_t *buf = store_buffer(BITMAP_BLOCKS * UNIT_SIZE);
+	CLEANUP(free) uint8_t *buf = store_buffer(ALLOC_BITS_ROOM);
 	if (!buf)
 		return -ENOMEM;
 	errint_t err = current_bits(im, region, buf, &e, &in_memory);

@@ -227,20 +227,32 @@ errint_t alloc_reserve_batch(struct image *im, unsigned n, uint64_t *unit, struc
 
 /* --- more space ----------------------------------------------------------------------------- */
 
+/* One at a time: a late truncate of a slower thread would cut off what was written meanwhile. */
 static errint_t grow(struct image *im)
 {
+	struct alloc *a = &im->alloc;
+
 	pthread_mutex_lock(&im->lock);
-	uint64_t regions = im->alloc.nregions;
+	if (a->growing) {
+		while (a->growing)
+			image_wait(im);
+		pthread_mutex_unlock(&im->lock);
+		return 0;
+	}
+	a->growing = true;
+	uint64_t regions = a->nregions;
 	pthread_mutex_unlock(&im->lock);
 
-	if (regions >= im->max_regions)
-		return -ENOSPC;
-	errint_t err = store_truncate(im->st, (regions + 1) << REGION_SHIFT);
-	if (err)
-		return err;
+	errint_t err = regions < im->max_regions
+			       ? store_truncate(im->st, (regions + 1) << REGION_SHIFT)
+			       : -ENOSPC;
 
 	SCOPED_LOCK(&im->lock);
-	return alloc_set_regions(im, regions + 1);
+	if (!err)
+		err = alloc_set_regions(im, regions + 1);
+	a->growing = false;
+	image_wake(im);
+	return err;
 }
 
 errint_t alloc_set_regions(struct image *im, uint64_t regions)

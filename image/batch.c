@@ -6,6 +6,13 @@
 #include "image/core.h"
 #include "image/pack.h"
 
+uint32_t pack_layout_for(struct image *im, struct pack_blob *blob, unsigned n)
+{
+	if (RULE_BROKEN(im, pack_last_sector))
+		return pack_layout_until(&im->geo, blob, n, UNIT_SIZE);
+	return pack_layout(&im->geo, blob, n);
+}
+
 errint_t pack_reserve(struct image *im, uint32_t len, unsigned members, struct pack_batch *b)
 {
 	struct need need = {0};

@@ -38,6 +38,7 @@ struct bulk_blob {
 	uint32_t len;	 /* in: bytes of the frame */
 	uint32_t stored; /* out: bytes to store, zeros after the frame, a multiple of the granule */
 	uint32_t at;	 /* out: position in the batch, bytes */
+	uint32_t frame;	 /* the caller's own, not looked at */
 	uint32_t crc;	 /* in, before bulk_map_blobs(): checksum_blob() of the stored bytes */
 };
 

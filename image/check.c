@@ -25,8 +25,8 @@
 /* Problems reported when the caller does not say how many. */
 #define DEFAULT_REPORTS 100u
 
-/* Threads that read metadata wait for the disk most of the time. */
-#define WALK_THREADS 4u
+/* Even of one processor: threads that read wait for the disk. */
+#define MIN_THREADS 2u
 
 /* --- reporting ----------------------------------------------------------------------------------
  */
@@ -83,23 +83,25 @@ void check_note(struct check *c, const char *fmt, ...)
  */
 
 struct parallel {
-	errint_t (*fn)(void *arg, uint64_t i);
+	errint_t (*fn)(void *arg, unsigned worker, uint64_t i);
 	void *arg;
 	uint64_t n;
 	_Atomic uint64_t next;
+	_Atomic unsigned workers;
 	_Atomic errint_t err; /* the last one */
 };
 
 static void *parallel_worker(void *arg)
 {
 	struct parallel *p = arg;
+	unsigned worker = atomic_fetch_add(&p->workers, 1);
 
 	while (!atomic_load(&p->err)) {
 		uint64_t i = atomic_fetch_add(&p->next, 1);
 
 		if (i >= p->n)
 			break;
-		errint_t err = p->fn(p->arg, i);
+		errint_t err = p->fn(p->arg, worker, i);
 		if (err)
 			atomic_store(&p->err, err);
 	}
@@ -107,14 +109,14 @@ static void *parallel_worker(void *arg)
 }
 
 errint_t check_parallel(struct check *c, uint64_t n, void *arg,
-			errint_t (*fn)(void *arg, uint64_t i))
+			errint_t (*fn)(void *arg, unsigned worker, uint64_t i))
 {
 	struct parallel p = {.fn = fn, .arg = arg, .n = n};
 	pthread_t thread[WALK_MAX_THREADS];
 	unsigned nthreads = 0;
 
-	/* A thread costs about as much as two regions. */
-	while (nthreads + 1 < c->threads && 4ull * (nthreads + 1) < n &&
+	/* To start a thread costs about as much as a few regions. */
+	while (nthreads + 1 < c->threads && 8ull * (nthreads + 1) < n &&
 	       !pthread_create(&thread[nthreads], NULL, parallel_worker, &p))
 		nthreads++;
 	parallel_worker(&p);
@@ -150,54 +152,46 @@ static bool memory_entry_ok(struct check *c, const struct tree_node *n, unsigned
 	return false;
 }
 
-/* Clusters from entry @i on that lie one after the other in one region. */
-static unsigned raw_run(const struct check *c, const struct desc *entry, unsigned i)
+/* Count the run of @n clusters at @entry. */
+static void count_run(struct check_counts *c, const struct geometry *g, const struct desc *entry,
+		      unsigned n)
 {
-	const uint64_t cu = cluster_units(&c->lim.geo);
-	uint64_t unit = desc_unit(entry[i]), next = unit + cu;
-	unsigned end = i + 1;
+	uint64_t sum = 0;
 
-	while (end < NODE_ENTRIES && next % REGION_UNITS && desc_type(entry[end]) == DESC_RAW &&
-	       desc_unit(entry[end]) == next) {
-		next += cu;
-		end++;
+	if (desc_type(entry[0]) == DESC_ZSTD) {
+		for (unsigned i = 0; i < n; i++)
+			sum += desc_granules(entry[i]);
+		c->blobs += n;
+		c->blob_bytes += sum << granule_shift(g);
+		c->data_bytes += (uint64_t)n << g->cluster_shift;
+		return;
 	}
-	return end - i;
+	for (unsigned i = 0; i < n; i++)
+		sum += desc_valid(entry[i]) == 0xffff
+			       ? SUBBLOCKS
+			       : (unsigned)__builtin_popcount(desc_valid(entry[i]));
+	c->raw_clusters += n;
+	c->data_bytes += sum << subblock_shift(g);
 }
 
-static void add_leaf(struct tree_pass *p, struct refs_cursor *cur, struct check_counts *n,
+static void add_leaf(struct tree_pass *p, struct refs_cursor *cur, struct check_counts *counts,
 		     const struct tree_node *leaf)
 {
 	struct check *c = p->c;
 	const struct geometry *g = &c->lim.geo;
+	unsigned run = 1;
 
-	for (unsigned i = 0; i < NODE_ENTRIES;) {
-		struct desc d = leaf->entry[i];
-		struct ref ref = {.index = leaf->index << NODE_SHIFT | i, .e = desc_extent(g, d)};
-		unsigned run = 1;
+	for (unsigned i = 0; i < NODE_ENTRIES; i += run) {
+		const struct desc *entry = &leaf->entry[i];
 
-		if (!ref.e.len || !memory_entry_ok(c, leaf, i)) {
-			i++;
+		run = 1;
+		/* Holes first: they are what most leaves of a sparse disk consist of. */
+		if (!entry->w0 || !desc_extent(g, *entry).len || !memory_entry_ok(c, leaf, i))
 			continue;
-		}
-		if (desc_type(d) == DESC_RAW) {
-			if (!leaf->in_memory)
-				run = raw_run(c, leaf->entry, i);
-			ref.kind = REF_RAW;
-			n->raw_clusters += run;
-			for (unsigned j = i; j < i + run; j++)
-				n->data_bytes +=
-					(uint64_t)__builtin_popcount(desc_valid(leaf->entry[j]))
-					<< subblock_shift(g);
-			refs_add_run(cur, &ref, run);
-		} else {
-			ref.kind = REF_BLOB;
-			n->blobs++;
-			n->blob_bytes += ref.e.len;
-			n->data_bytes += cluster_size(g);
-			refs_add(cur, &ref);
-		}
-		i += run;
+		if (!leaf->in_memory)
+			run = refs_run_length(g, entry, NODE_ENTRIES - i);
+		count_run(counts, g, entry, run);
+		refs_add_run(cur, leaf->index << NODE_SHIFT | i, entry, run);
 	}
 }
 
@@ -385,8 +379,8 @@ static errint_t check_begin(struct check *c)
 	pthread_mutex_unlock(&c->im->lock);
 	c->nregions = alloc_regions(c->im);
 	c->threads = c->opts->threads ? c->opts->threads : tree_walk_threads();
-	if (!c->opts->threads && c->threads < WALK_THREADS)
-		c->threads = WALK_THREADS;
+	if (!c->opts->threads && c->threads < MIN_THREADS)
+		c->threads = MIN_THREADS;
 	if (c->threads > WALK_MAX_THREADS)
 		c->threads = WALK_MAX_THREADS;
 	if (nsnapshots)

@@ -17,21 +17,28 @@
 #include "common/bitmap.h"
 #include "common/cleanup.h"
 
-/* The list is as large as the map then. */
-#define LIST_MAX (REGION_SECTORS / sizeof(uint64_t))
+struct blob_map {
+	/* By sector: where a blob begins (low nibble) and where one ends (high) in its interior, in
+	 * granules; 0: nowhere. */
+	uint8_t edge[REGION_SECTORS];
+	uint8_t owned[REGION_SECTORS / 8];
+};
 
-#define LEN_BITS 12
-#define RADIX	 11
-#define KEY_BITS 22 /* granules of a region, at most */
+/* The list is about as large as the map then. */
+#define LIST_MAX (1u << 15)
+
+#define FIRST_SHIFT 32
+#define RADIX	    11
+#define KEY_BITS    22 /* granules of a region, at most */
 
 static uint32_t place_first(uint64_t place)
 {
-	return (uint32_t)(place >> LEN_BITS);
+	return (uint32_t)(place >> FIRST_SHIFT);
 }
 
 static uint32_t place_end(uint64_t place)
 {
-	return place_first(place) + (uint32_t)(place & ((1u << LEN_BITS) - 1));
+	return (uint32_t)place;
 }
 
 /* Log2 of the granules of a sector. */
@@ -40,19 +47,21 @@ static unsigned sector_bits(const struct geometry *g)
 	return SECTOR_SHIFT - granule_shift(g);
 }
 
-static void map_add(uint8_t *map, unsigned bits, uint64_t place)
+static void map_add(struct blob_map *map, unsigned bits, uint64_t place)
 {
 	uint32_t first = place_first(place), end = place_end(place);
 	unsigned mask = (1u << bits) - 1;
+	size_t owned = (first + mask) >> bits;
 
+	bits_set(map->owned, owned, ((end + mask) >> bits) - owned);
 	if (first & mask) {
-		uint8_t *p = &map[first >> bits];
+		uint8_t *p = &map->edge[first >> bits];
 
 		if (!(*p & 0xf) || (first & mask) < (*p & 0xfu))
 			*p = (uint8_t)((*p & 0xf0) | (first & mask));
 	}
 	if (end & mask) {
-		uint8_t *p = &map[end >> bits];
+		uint8_t *p = &map->edge[end >> bits];
 
 		if ((end & mask) > *p >> 4)
 			*p = (uint8_t)((end & mask) << 4 | (*p & 0xf));
@@ -61,7 +70,7 @@ static void map_add(uint8_t *map, unsigned bits, uint64_t place)
 
 static errint_t make_map(struct blob_places *p, unsigned bits)
 {
-	p->map = calloc(1, REGION_SECTORS);
+	p->map = calloc(1, sizeof(*p->map));
 	if (!p->map)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < p->n; i++)
@@ -74,9 +83,10 @@ static errint_t make_map(struct blob_places *p, unsigned bits)
 
 static errint_t make_room(struct blob_places *p, unsigned bits)
 {
-	if (p->n == LIST_MAX)
+	uint32_t cap = p->cap ? 2 * p->cap : 256;
+
+	if (cap > LIST_MAX)
 		return make_map(p, bits);
-	uint32_t cap = p->cap ? 2 * p->cap : 1024;
 	uint64_t *list = realloc(p->list, cap * sizeof(*list));
 	if (!list)
 		return -ENOMEM;
@@ -88,7 +98,8 @@ static errint_t make_room(struct blob_places *p, unsigned bits)
 errint_t blob_places_add(struct blob_places *p, const struct geometry *g, struct extent e)
 {
 	const unsigned shift = granule_shift(g);
-	uint64_t place = (e.off & (REGION_SIZE - 1)) >> shift << LEN_BITS | e.len >> shift;
+	uint64_t off = e.off & (REGION_SIZE - 1);
+	uint64_t place = off >> shift << FIRST_SHIFT | (off + e.len) >> shift;
 
 	if (!p->map && p->n == p->cap) {
 		errint_t err = make_room(p, sector_bits(g));
@@ -122,7 +133,7 @@ static errint_t sort_list(struct blob_places *p)
 	if (!scratch || !at)
 		return -ENOMEM;
 	uint64_t *from = p->list, *to = scratch;
-	for (unsigned shift = LEN_BITS; shift < LEN_BITS + KEY_BITS; shift += RADIX) {
+	for (unsigned shift = FIRST_SHIFT; shift < FIRST_SHIFT + KEY_BITS; shift += RADIX) {
 		uint32_t sum = 0;
 
 		memset(at, 0, sizeof(*at) << RADIX);
@@ -146,21 +157,16 @@ static errint_t sort_list(struct blob_places *p)
 	return 0;
 }
 
-static errint_t compare_list(struct blob_places *p, unsigned bits, uint64_t base, unsigned shift,
-			     const uint8_t *seen, void (*overlap)(void *arg, uint64_t off),
-			     void *arg)
+static errint_t compare_list(struct blob_places *p, uint64_t base, unsigned shift,
+			     void (*overlap)(void *arg, uint64_t off), void *arg)
 {
 	errint_t err = sort_list(p);
 	uint32_t end = 0; /* of all before */
 
 	for (uint32_t i = 0; i < p->n && !err; i++) {
-		uint32_t first = place_first(p->list[i]), sector = first >> bits;
-		/* Inside a sector in use that no blob before reaches: it is a node's or a
-		 * cluster's. */
-		bool inside = first & ((1u << bits) - 1) && end <= sector << bits &&
-			      bit_test(seen, sector);
+		uint32_t first = place_first(p->list[i]);
 
-		if (first < end || inside)
+		if (first < end)
 			overlap(arg, base + ((uint64_t)first << shift));
 		if (place_end(p->list[i]) > end)
 			end = place_end(p->list[i]);
@@ -168,23 +174,22 @@ static errint_t compare_list(struct blob_places *p, unsigned bits, uint64_t base
 	return err;
 }
 
-static void compare_map(const struct blob_places *p, uint64_t base, unsigned shift,
-			const uint8_t *seen, void (*overlap)(void *arg, uint64_t off), void *arg)
+static void compare_map(const struct blob_map *map, uint64_t base, unsigned shift,
+			void (*overlap)(void *arg, uint64_t off), void *arg)
 {
 	for (size_t i = 0; i < REGION_SECTORS; i++) {
-		unsigned begins = p->map[i] & 0xf, ends = p->map[i] >> 4;
+		unsigned begins = map->edge[i] & 0xf, ends = map->edge[i] >> 4;
 
-		if (begins && bit_test(seen, i) && (!ends || ends > begins))
+		if (begins && bit_test(map->owned, i) && (!ends || ends > begins))
 			overlap(arg, base + i * SECTOR_SIZE + ((uint64_t)begins << shift));
 	}
 }
 
 errint_t blob_places_compare(struct blob_places *p, const struct geometry *g, uint64_t base,
-			     const uint8_t *seen, void (*overlap)(void *arg, uint64_t off),
-			     void *arg)
+			     void (*overlap)(void *arg, uint64_t off), void *arg)
 {
 	if (!p->map)
-		return compare_list(p, sector_bits(g), base, granule_shift(g), seen, overlap, arg);
-	compare_map(p, base, granule_shift(g), seen, overlap, arg);
+		return compare_list(p, base, granule_shift(g), overlap, arg);
+	compare_map(p->map, base, granule_shift(g), overlap, arg);
 	return 0;
 }

@@ -13,29 +13,28 @@
 #include "image/desc.h"
 
 /* Memory for a region full of blobs of the usual size, in bytes. */
-#define BLOB_PLACES_TYPICAL (48u << 10)
+#define BLOB_PLACES_TYPICAL (16u << 10)
 
+struct blob_map;
 struct blob_places {
-	/* First granule in the region << 12 | granules; NULL once there is a map. */
+	/* First granule in the region << 32 | end; NULL once there is a map. */
 	uint64_t *list;
 	uint32_t n, cap;
-	/* By sector: where a blob begins (low nibble) and where one ends (high) in its interior, in
-	 * granules; 0: nowhere. */
-	uint8_t *map;
+	struct blob_map *map;
 };
 
-/* Add the blob at @e.  -ENOMEM. */
+/* Add the blob at @e, or a run of them without room for another in between.  -ENOMEM. */
 MUST_CHECK errint_t blob_places_add(struct blob_places *p, const struct geometry *g,
 				    struct extent e);
 
 /*
- * Call @overlap with the file offset of every blob that begins before another one has ended, or
- * inside a sector that @seen, the sectors in use of the region at byte @base, shows to be something
- * else's. -ENOMEM.
+ * Call @overlap with the file offset of every blob that begins before another one has ended, for
+ * the region at byte @base.  (Nodes and raw clusters own whole units: a blob that began inside one
+ * would own a sector of it, by P2.)  -ENOMEM.
  */
 MUST_CHECK errint_t blob_places_compare(struct blob_places *p, const struct geometry *g,
-					uint64_t base, const uint8_t *seen,
-					void (*overlap)(void *arg, uint64_t off), void *arg);
+					uint64_t base, void (*overlap)(void *arg, uint64_t off),
+					void *arg);
 
 void blob_places_free(struct blob_places *p);
 

@@ -20,7 +20,8 @@
 /* Counters that one thread of a walk adds to. */
 struct check_counts {
 	uint64_t nodes, raw_clusters, blobs, blob_bytes, data_bytes;
-} __attribute__((aligned(128)));
+	uint64_t apart[11]; /* from the next thread's, on other cache lines */
+};
 
 struct check {
 	/* Constant during the check. */
@@ -56,9 +57,10 @@ void check_leak(struct check *c, uint64_t units, const char *fmt, ...)
 /* Report without counting. */
 void check_note(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Call @fn for 0 .. @n - 1, by c->threads threads, and return the first error. */
+/* Call @fn for 0 .. @n - 1, by c->threads threads, which are numbered from 0, and return the first
+ * error. */
 MUST_CHECK errint_t check_parallel(struct check *c, uint64_t n, void *arg,
-				   errint_t (*fn)(void *arg, uint64_t i));
+				   errint_t (*fn)(void *arg, unsigned worker, uint64_t i));
 
 /* --- check_fixed.c ------------------------------------------------------------------------------
  */
@@ -100,8 +102,13 @@ void refs_release(struct refs_cursor *cur);
  * hand nothing happens.  Reports what is wrong with it.  Any thread, each with its own cursor. */
 void refs_add(struct refs_cursor *cur, const struct ref *ref);
 
-/* The same for clusters @ref->index and following: @n of them in a row, in one region. */
-void refs_add_run(struct refs_cursor *cur, const struct ref *ref, unsigned n);
+/* The same for the @n clusters from @vcluster on, whose descriptors are at @entry: all RAW, or all
+ * ZSTD, one behind the other in one region (refs_run_length()). */
+void refs_add_run(struct refs_cursor *cur, uint64_t vcluster, const struct desc *entry, unsigned n);
+
+/* How many of the @n >= 1 descriptors at @entry, the first of which has storage, make such a run.
+ */
+unsigned refs_run_length(const struct geometry *g, const struct desc *entry, unsigned n);
 
 /* All references are in: report leaks and overlapping blobs. */
 MUST_CHECK errint_t refs_compare(struct refs *r);

@@ -2,10 +2,11 @@
 /*
  * Owns: the comparison of what is marked used with what is referred to (I3, I4, I5, I7, I9, A1).
  *
- * For each region two maps of the same shape, by units or by sectors as its class has it: what its
- * bitmap says, and what was referred to so far.  A reference that finds its pieces not marked is
- * reported at once, as is one that finds them taken; what is marked in the end and was never taken
- * is a leak.
+ * For each region there is one map, by units or by sectors as its class has it: what its bitmap
+ * marks used and nothing has referred to yet.  A reference takes its pieces out of it.  One that
+ * does not find them all there is reported at once, after a second look at the bitmap, which tells
+ * pieces that were never marked from those that something else has taken; what is left in the end
+ * are leaks.
  *
  * Bytes: a blob owns the sectors whose first byte it contains, so two blobs that own no sector in
  * common can only overlap inside one sector, which the first of them owns and ends in, and in whose
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "common/bitmap.h"
 #include "common/cleanup.h"
@@ -28,27 +30,47 @@
 #include "image/check_blobs.h"
 #include "image/check_parts.h"
 
+/* At most 80 MiB of maps. */
+#define REGIONS_AT_ONCE 1024u
+
 #define SECTOR_MAP_BYTES (REGION_SECTORS / 8)
 #define UNIT_MAP_BYTES	 (REGION_UNITS / 8)
 
 struct refs_region {
 	/* Constant once refs_open() has returned. */
 	uint64_t region;
-	uint8_t *used; /* as marked */
 	uint8_t class_;
 	uint8_t fits; /* bit for each enum ref_kind that the class may hold (A1) */
 	bool by_sector;
-	bool damaged; /* @used is not known: nothing can be compared */
+	bool damaged; /* its bitmap is not known: nothing can be compared */
 
 	pthread_mutex_t lock; /* protects the contents of what follows */
-	uint8_t *seen;	      /* as referred to; what R2 reserves is set from the start */
+	uint8_t *left; /* marked used, but for what R2 reserves, and not referred to so far */
+	uint8_t *used; /* the bitmap, once something was found wrong; NULL: not read again */
 	struct blob_places blobs;
+};
+
+/* Memory for maps: one piece for many of them, and of the size of a large page, because small ones
+ * by the thousand cost more than what they are used for. */
+#define SLAB_BYTES (2u << 20)
+
+struct slab {
+	struct slab *next;
+	size_t used;
+	uint8_t map[];
+};
+
+/* What a thread that opens regions works with. */
+struct opener {
+	uint8_t *room; /* ALLOC_BITS_ROOM bytes */
+	struct slab *slab;
 };
 
 struct refs {
 	struct check *c;
 	uint64_t first, n;	     /* regions */
 	struct refs_region **region; /* NULL: not in use */
+	struct opener opener[WALK_MAX_THREADS];
 	_Atomic uint64_t memory;
 	_Atomic uint64_t used_units, end_used;
 	_Atomic errint_t err; /* of refs_add(), which has no way to return it */
@@ -82,23 +104,33 @@ static uint64_t load_words(const uint8_t *p)
 	return w;
 }
 
+/* Units and dead sectors that the bitmap marks. */
+static void count_bits(const struct refs_region *r, const uint8_t *bits, uint32_t *used,
+		       uint32_t *dead)
+{
+	*used = *dead = 0;
+	if (!r->by_sector) {
+		*used = (uint32_t)bits_count(bits, 0, REGION_UNITS);
+		return;
+	}
+	for (unsigned u = 0; u < REGION_UNITS; u++)
+		*used += bits[u] != 0;
+	*dead = *used * UNIT_SECTORS - (uint32_t)bits_count(bits, 0, REGION_SECTORS);
+}
+
 /* Compare the bitmap with the counts that are kept for it (I7), and add it to the totals. */
-static void count_region(struct refs *refs, const struct refs_region *r,
+static void count_region(struct refs *refs, const struct refs_region *r, const uint8_t *bits,
 			 const struct disk_alloc_entry *e)
 {
-	uint32_t used = 0, end = REGION_UNITS, dead = 0;
+	const struct image_info *info = &refs->c->info;
+	uint32_t used = REGION_UNITS - le32_get(e->free_units), dead = le32_get(e->dead_sectors);
+	uint32_t end = REGION_UNITS;
 
-	if (r->by_sector) {
-		for (unsigned u = 0; u < REGION_UNITS; u++)
-			used += r->used[u] != 0;
-		while (end && !r->used[end - 1])
-			end--;
-		dead = used * UNIT_SECTORS - (uint32_t)bits_count(r->used, 0, REGION_SECTORS);
-	} else {
-		used = (uint32_t)bits_count(r->used, 0, REGION_UNITS);
-		while (end && !bit_test(r->used, end - 1))
-			end--;
-	}
+	/* What was read just now was compared with its counts when it was validated. */
+	if (!info->read_only || info->replayed)
+		count_bits(r, bits, &used, &dead);
+	while (end && !(r->by_sector ? bits[end - 1] : bit_test(bits, end - 1)))
+		end--;
 	if (le32_get(e->free_units) != REGION_UNITS - used)
 		check_corrupt(refs->c,
 			      "region %" PRIu64 " at offset 0x%" PRIx64 ": %" PRIu32
@@ -122,7 +154,6 @@ static void region_free(struct refs_region *r)
 	if (!r)
 		return;
 	free(r->used);
-	free(r->seen);
 	blob_places_free(&r->blobs);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
@@ -147,58 +178,87 @@ static uint8_t class_fits(unsigned class_)
 	}
 }
 
-/* The maps for @r, @bits being the one that the image has. */
-static bool region_maps(struct refs *refs, struct refs_region *r, const uint8_t *bits)
+static size_t map_bytes(const struct refs_region *r)
 {
-	size_t bytes = r->by_sector ? SECTOR_MAP_BYTES : UNIT_MAP_BYTES;
+	return r->by_sector ? SECTOR_MAP_BYTES : UNIT_MAP_BYTES;
+}
 
-	r->used = malloc(bytes);
-	r->seen = calloc(1, bytes);
-	if (!r->used || !r->seen)
-		return false;
-	memcpy(r->used, bits, bytes);
+/* The map for @r, whose bitmap is in o->room. */
+static bool region_map(struct refs *refs, struct opener *o, struct refs_region *r)
+{
+	size_t bytes = map_bytes(r);
 	unsigned reserved = reserved_units(refs->c, r);
-	bits_set(r->seen, 0, r->by_sector ? reserved * (size_t)UNIT_SECTORS : reserved);
-	atomic_fetch_add(&refs->memory, 2 * bytes + (r->by_sector ? BLOB_PLACES_TYPICAL : 0));
+
+	if (!o->slab || o->slab->used + bytes > SLAB_BYTES - sizeof(struct slab)) {
+		struct slab *slab = aligned_alloc(SLAB_BYTES, SLAB_BYTES);
+
+		if (!slab)
+			return false;
+		/* A wish: where it is not granted, all is as before.  Small images do without. */
+		if (o->slab)
+			(void)madvise(slab, SLAB_BYTES, MADV_HUGEPAGE);
+		*slab = (struct slab){.next = o->slab};
+		o->slab = slab;
+	}
+	r->left = o->slab->map + o->slab->used;
+	o->slab->used += bytes;
+	memcpy(r->left, o->room, bytes);
+	bits_clear(r->left, 0, r->by_sector ? reserved * (size_t)UNIT_SECTORS : reserved);
+	atomic_fetch_add(&refs->memory, bytes + (r->by_sector ? BLOB_PLACES_TYPICAL : 0));
 	return true;
 }
 
-static errint_t region_open(void *arg, uint64_t i)
+/* Fill @r in. */
+static errint_t region_fill(struct refs *refs, struct opener *o, struct refs_region *r,
+			    bool *in_use)
 {
-	struct refs *refs = arg;
 	struct check *c = refs->c;
-	uint64_t region = refs->first + refs->n + i;
-	CLEANUP(free) uint8_t *bits = aligned_alloc(UNIT_SIZE, SECTOR_MAP_BYTES);
-	struct refs_region *r = calloc(1, sizeof(*r));
 	struct disk_alloc_entry entry;
-	errint_t err;
+	errint_t err = alloc_copy_bits(c->im, r->region, o->room, &entry, &r->by_sector);
 
-	if (!bits || !r) {
-		free(r);
-		return log_err(-ENOMEM, "%s: cannot check region %" PRIu64, c->st->name, region);
-	}
-	pthread_mutex_init(&r->lock, NULL);
-	r->region = region;
-	err = alloc_copy_bits(c->im, region, bits, &entry, &r->by_sector);
-	if (err == -ENOMEM || (!err && !entry.in_use)) {
-		region_free(r);
-		return err;
-	}
-	refs->region[refs->n + i] = r;
+	if (err == -ENOMEM)
+		return log_err(err, "%s: cannot check region %" PRIu64, c->st->name, r->region);
+	*in_use = err || entry.in_use;
+	if (!*in_use)
+		return 0;
 	r->class_ = entry.class_;
 	r->fits = class_fits(entry.class_);
 	if (err) {
 		r->damaged = true;
 		atomic_store(&c->incomplete, true);
 		check_corrupt(c, "region %" PRIu64 " at offset 0x%" PRIx64 ": its bitmap %s",
-			      region, region << REGION_SHIFT,
+			      r->region, r->region << REGION_SHIFT,
 			      err == -EBADMSG ? "is damaged" : "cannot be read");
 		return 0;
 	}
-	if (!region_maps(refs, r, bits))
-		return log_err(-ENOMEM, "%s: cannot check region %" PRIu64, c->st->name, region);
-	count_region(refs, r, &entry);
+	if (!region_map(refs, o, r))
+		return log_err(-ENOMEM, "%s: cannot check region %" PRIu64, c->st->name, r->region);
+	count_region(refs, r, o->room, &entry);
 	return 0;
+}
+
+static errint_t region_open(void *arg, unsigned worker, uint64_t i)
+{
+	struct refs *refs = arg;
+	struct opener *o = &refs->opener[worker];
+	struct refs_region *r = calloc(1, sizeof(*r));
+	bool in_use = false;
+	errint_t err;
+
+	if (!o->room)
+		o->room = aligned_alloc(UNIT_SIZE, ALLOC_BITS_ROOM);
+	if (!o->room || !r) {
+		free(r);
+		return log_err(-ENOMEM, "%s: cannot check the space", refs->c->st->name);
+	}
+	pthread_mutex_init(&r->lock, NULL);
+	r->region = refs->first + refs->n + i;
+	err = region_fill(refs, o, r, &in_use);
+	if (in_use)
+		refs->region[refs->n + i] = r;
+	else
+		region_free(r);
+	return err;
 }
 
 errint_t refs_open(struct check *c, uint64_t first, struct refs **out, uint64_t *end)
@@ -218,8 +278,8 @@ errint_t refs_open(struct check *c, uint64_t first, struct refs **out, uint64_t 
 		return log_err(-ENOMEM, "%s: cannot check the space", c->st->name);
 	}
 	while (!err && first + refs->n < c->nregions && atomic_load(&refs->memory) < budget) {
-		/* Small steps, so that the memory is not exceeded by much. */
-		uint64_t step = c->opts->memory ? 1 : 64;
+		/* Steps, so that the memory is not exceeded by much. */
+		uint64_t step = c->opts->memory ? 1 : REGIONS_AT_ONCE;
 
 		if (step > c->nregions - first - refs->n)
 			step = c->nregions - first - refs->n;
@@ -242,6 +302,15 @@ void refs_free(struct refs *refs)
 {
 	for (uint64_t i = 0; i < refs->n; i++)
 		region_free(refs->region[i]);
+	for (unsigned i = 0; i < WALK_MAX_THREADS; i++) {
+		free(refs->opener[i].room);
+		while (refs->opener[i].slab) {
+			struct slab *slab = refs->opener[i].slab;
+
+			refs->opener[i].slab = slab->next;
+			free(slab);
+		}
+	}
 	free(refs->region);
 	free(refs);
 }
@@ -271,27 +340,24 @@ static const char *owner(const struct check *c, const struct ref *ref, char buf[
 	return buf;
 }
 
-/*
- * Take the bits [from, from + len) if all of them are marked used and none is taken.  Otherwise
- * nothing changes.
+/* Take the bits [from, from + len) out of @left if they are all there; otherwise nothing changes.
  */
-static bool take_bits(const uint8_t *used, uint8_t *seen, size_t from, size_t len)
+static bool take_bits(uint8_t *left, size_t from, size_t len)
 {
 	size_t first = from / 64, last = (from + len - 1) / 64;
 	uint64_t low = ~0ull << from % 64, high = ~0ull >> (63 - (from + len - 1) % 64);
 
 	for (size_t i = first; i <= last; i++) {
 		uint64_t mask = (i == first ? low : ~0ull) & (i == last ? high : ~0ull);
-		uint64_t u = le64toh(load_words(used + 8 * i));
 
-		if ((u & mask) != mask || (le64toh(load_words(seen + 8 * i)) & mask))
+		if (~le64toh(load_words(left + 8 * i)) & mask)
 			return false;
 	}
 	for (size_t i = first; i <= last; i++) {
 		uint64_t mask = (i == first ? low : ~0ull) & (i == last ? high : ~0ull);
-		uint64_t s = load_words(seen + 8 * i) | htole64(mask);
+		uint64_t w = load_words(left + 8 * i) & ~htole64(mask);
 
-		memcpy(seen + 8 * i, &s, sizeof(s));
+		memcpy(left + 8 * i, &w, sizeof(w));
 	}
 	return true;
 }
@@ -312,30 +378,59 @@ static void bits_of(const struct refs_region *r, struct extent e, size_t *from, 
 	*len = end - first;
 }
 
-/* take_bits() refused: say why, then take them all the same. */
-static void take_bad_bits(struct check *c, struct refs_region *r, const struct ref *ref,
+/* Read the bitmap of @r once more.  False, with the failure reported, when that cannot be done. */
+static bool read_again(struct check *c, struct refs_region *r)
+{
+	CLEANUP(free) uint8_t *bits = aligned_alloc(UNIT_SIZE, ALLOC_BITS_ROOM);
+	struct disk_alloc_entry entry;
+	bool by_sector;
+
+	if (r->used)
+		return true;
+	errint_t err = bits ? alloc_copy_bits(c->im, r->region, bits, &entry, &by_sector) : -ENOMEM;
+	if (!err)
+		r->used = malloc(map_bytes(r));
+	if (r->used)
+		memcpy(r->used, bits, map_bytes(r));
+	else
+		check_corrupt(c, "region %" PRIu64 ": its bitmap cannot be read again", r->region);
+	return r->used;
+}
+
+/*
+ * Say what keeps these bits from being taken, if anything, then take what is there.  Returns true
+ * when none of them was taken before.
+ */
+static bool take_bad_bits(struct check *c, struct refs_region *r, const struct ref *ref,
 			  size_t from, size_t len)
 {
 	const unsigned per_bit = r->by_sector ? SECTOR_SIZE : UNIT_SIZE;
 	const char *piece = r->by_sector ? "sectors" : "units";
-	size_t taken = bits_count(r->seen, from, len), marked = bits_count(r->used, from, len);
+	size_t marked, left = bits_count(r->left, from, len), i = from;
 	uint64_t base = r->region << REGION_SHIFT;
 	char who[OWNER_MAX];
 
-	owner(c, ref, who);
-	if (taken)
+	if (left == len || !read_again(c, r)) {
+		bits_clear(r->left, from, len);
+		return true;
+	}
+	marked = bits_count(r->used, from, len);
+	while (i < from + len && (!bit_test(r->used, i) || bit_test(r->left, i)))
+		i++;
+	if (left != marked)
 		check_corrupt(c,
 			      "%s: %zu of its %zu %s at offset 0x%" PRIx64
 			      " are used by something else as well, the first at 0x%" PRIx64,
-			      owner(c, ref, who), taken, len, piece, ref->e.off,
-			      base + bits_next_set(r->seen, from, from + len) * per_bit);
+			      owner(c, ref, who), marked - left, len, piece, ref->e.off,
+			      base + i * per_bit);
 	if (marked != len)
 		check_corrupt(c,
 			      "%s: %zu of its %zu %s at offset 0x%" PRIx64
 			      " are not marked used, the first at 0x%" PRIx64,
 			      owner(c, ref, who), len - marked, len, piece, ref->e.off,
 			      base + bits_next_clear(r->used, from, from + len) * per_bit);
-	bits_set(r->seen, from, len);
+	bits_clear(r->left, from, len);
+	return left == marked;
 }
 
 /* The region of @ref, locked; NULL when it is not at hand or nothing can be said, which is then
@@ -371,6 +466,28 @@ void refs_release(struct refs_cursor *cur)
 	cur->held = NULL;
 }
 
+/* @ref owns its sectors alone: what is left to compare is bytes. */
+static void add_place(struct refs_cursor *cur, struct refs_region *r, const struct ref *ref)
+{
+	if (ref->kind == REF_BLOB && r->by_sector &&
+	    blob_places_add(&r->blobs, &cur->refs->c->lim.geo, ref->e))
+		atomic_store(&cur->refs->err, -ENOMEM);
+}
+
+/* Take what @ref refers to, when nothing is wrong with that. */
+static bool add_if_sound(struct refs_cursor *cur, struct refs_region *r, const struct ref *ref)
+{
+	size_t from, len;
+
+	if (!(r->fits >> ref->kind & 1))
+		return false;
+	bits_of(r, ref->e, &from, &len);
+	if (!take_bits(r->left, from, len))
+		return false;
+	add_place(cur, r, ref);
+	return true;
+}
+
 void refs_add(struct refs_cursor *cur, const struct ref *ref)
 {
 	struct check *c = cur->refs->c;
@@ -381,39 +498,68 @@ void refs_add(struct refs_cursor *cur, const struct ref *ref)
 	if (!r)
 		return;
 	assert((ref->e.off + ref->e.len - 1) >> REGION_SHIFT == r->region);
-	if (!(r->fits >> ref->kind & 1)) {
+	if (add_if_sound(cur, r, ref))
+		return;
+	if (!(r->fits >> ref->kind & 1))
 		check_corrupt(c,
 			      "%s: offset 0x%" PRIx64 " is in region %" PRIu64
 			      " of class %s, where it must not be",
 			      owner(c, ref, who), ref->e.off, r->region, class_name(r->class_));
-		/* What it uses there is no leak on top of that. */
-	}
+	/* What it uses there is no leak on top of that. */
 	bits_of(r, ref->e, &from, &len);
-	if (!take_bits(r->used, r->seen, from, len))
-		take_bad_bits(c, r, ref, from, len);
-	else if (ref->kind == REF_BLOB && r->by_sector &&
-		 blob_places_add(&r->blobs, &c->lim.geo, ref->e))
-		atomic_store(&cur->refs->err, -ENOMEM);
+	if (take_bad_bits(c, r, ref, from, len))
+		add_place(cur, r, ref);
 }
 
-void refs_add_run(struct refs_cursor *cur, const struct ref *ref, unsigned n)
+/* Does @b begin where @a ends?  For blobs that is so too when the packing rule (P2) moved @b from
+ * the last sector of a unit, which is @a's, to the next unit. */
+static inline bool follows(struct extent a, struct extent b)
 {
-	struct refs_region *r = cursor_region(cur, ref);
-	struct extent e = {ref->e.off, ref->e.len * n};
-	struct ref one = *ref;
-	size_t from, len;
+	uint64_t end = a.off + a.len;
 
-	assert(ref->kind == REF_RAW && n > 0);
-	if (r && r->fits >> REF_RAW & 1) {
-		bits_of(r, e, &from, &len);
-		if (take_bits(r->used, r->seen, from, len))
-			return;
+	/* Regions begin with a header: no run crosses their borders. */
+	return b.off == end || (!(b.off & (SECTOR_SIZE - 1)) && b.off - end < SECTOR_SIZE);
+}
+
+unsigned refs_run_length(const struct geometry *g, const struct desc *entry, unsigned n)
+{
+	enum desc_type type = desc_type(entry[0]);
+	struct extent e = desc_extent(g, entry[0]);
+	unsigned i = 1;
+
+	if (type == DESC_RAW) {
+		/* The unit is the lowest part of w0, and the rest is the same for all. */
+		while (i < n && entry[i].w0 == entry[i - 1].w0 + cluster_units(g))
+			i++;
+		return i;
 	}
+	for (; i < n && desc_type(entry[i]) == type; i++) {
+		struct extent next = desc_extent(g, entry[i]);
+
+		if (!next.len || !follows(e, next))
+			break;
+		e = next;
+	}
+	return i;
+}
+
+void refs_add_run(struct refs_cursor *cur, uint64_t vcluster, const struct desc *entry, unsigned n)
+{
+	const struct geometry *g = &cur->refs->c->lim.geo;
+	struct extent e = desc_extent(g, entry[0]), last = desc_extent(g, entry[n - 1]);
+	struct ref ref = {.kind = desc_type(entry[0]) == DESC_ZSTD ? REF_BLOB : REF_RAW,
+			  .index = vcluster,
+			  .e = {e.off, last.off + last.len - e.off}};
+	struct refs_region *r = cursor_region(cur, &ref);
+
+	assert((ref.e.off + ref.e.len - 1) >> REGION_SHIFT == e.off >> REGION_SHIFT);
+	if (r && add_if_sound(cur, r, &ref))
+		return;
 	/* Something is wrong: find out with which of them. */
-	for (unsigned i = 0; i < n; i++) {
-		refs_add(cur, &one);
-		one.index++;
-		one.e.off += one.e.len;
+	for (unsigned i = 0; i < n && r; i++) {
+		ref.index = vcluster + i;
+		ref.e = desc_extent(g, entry[i]);
+		refs_add(cur, &ref);
 	}
 }
 
@@ -431,9 +577,7 @@ static void overlap(void *arg, uint64_t off)
 /* Is unit @u marked, in whole or in part, without anybody referring to that? */
 static bool unit_leaked(const struct refs_region *r, unsigned u)
 {
-	if (r->by_sector)
-		return r->used[u] & (uint8_t)~r->seen[u];
-	return bit_test(r->used, u) && !bit_test(r->seen, u);
+	return r->by_sector ? r->left[u] : bit_test(r->left, u);
 }
 
 /* The first leaked unit from @u on, or REGION_UNITS. */
@@ -441,16 +585,11 @@ static unsigned next_leaked(const struct refs_region *r, unsigned u)
 {
 	const unsigned per_word = r->by_sector ? 8 : 64;
 
-	while (u < REGION_UNITS) {
-		size_t at = u / per_word * 8;
-
-		if (load_words(r->used + at) & ~load_words(r->seen + at)) {
-			if (unit_leaked(r, u))
-				return u;
+	while (u < REGION_UNITS && !unit_leaked(r, u)) {
+		if (u % per_word == 0 && !load_words(r->left + u / per_word * 8))
+			u += per_word;
+		else
 			u++;
-		} else {
-			u = (u / per_word + 1) * per_word;
-		}
 	}
 	return u;
 }
@@ -469,16 +608,17 @@ static void compare_leaks(struct check *c, const struct refs_region *r)
 	}
 }
 
-static errint_t region_compare(void *arg, uint64_t i)
+static errint_t region_compare(void *arg, unsigned worker, uint64_t i)
 {
 	struct refs *refs = arg;
 	struct check *c = refs->c;
 	struct refs_region *r = refs->region[i];
 
+	(void)worker;
 	if (!r || r->damaged)
 		return 0;
-	errint_t err = blob_places_compare(&r->blobs, &c->lim.geo, r->region << REGION_SHIFT,
-					   r->seen, overlap, c);
+	errint_t err =
+		blob_places_compare(&r->blobs, &c->lim.geo, r->region << REGION_SHIFT, overlap, c);
 	if (err)
 		return err;
 	if (!atomic_load(&c->incomplete))

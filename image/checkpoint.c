@@ -176,6 +176,7 @@ static errint_t write_out(struct image *im, struct ckpt *c)
 static void retire(struct image *im, struct ckpt *c)
 {
 	im->super = c->sb;
+	im->map.written = im->map.freezes;
 	im->journal.start = le64_get(c->sb.journal_pos);
 	for (unsigned i = 0; i < c->nold; i++)
 		alloc_release(im, c->old[i]);

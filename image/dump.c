@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Text forms are one field a line, "name: value", with the names of format.h.  Nothing here trusts
- * the bytes: a block that failed validation can be printed as well, and what comes from the disk as
- * text is printed without control characters.
+ * the bytes: a block that failed validation can be printed as well (of a transaction, as many
+ * blocks as it claims must be there), and what comes from the disk as text is printed without
+ * control characters.
  */
 #include "config.h"
 

@@ -208,11 +208,19 @@ static errint_t check_mode(struct image *im, bool force)
 	return 0;
 }
 
+static errint_t truncated(struct image *im, uint64_t length, const char *what, uint64_t need)
+{
+	return log_fail(
+		-EBADMSG,
+		"%s: truncated image: %llu bytes long, but %s %llu; restore the missing end from a copy",
+		im->st->name, (unsigned long long)length, what, (unsigned long long)need);
+}
+
 /* R3: the last unit that is in use lies within the file. */
 static errint_t check_length(struct image *im, uint64_t length)
 {
 	struct alloc *a = &im->alloc;
-	CLEANUP(free) uint8_t *bits = store_buffer(BITMAP_BLOCKS * UNIT_SIZE);
+	CLEANUP(free) uint8_t *bits = store_buffer(ALLOC_BITS_ROOM);
 	struct disk_alloc_entry e;
 	uint64_t region = a->nregions;
 	bool by_sector;
@@ -233,10 +241,7 @@ static errint_t check_length(struct image *im, uint64_t length)
 		uint64_t need = (region << REGION_SHIFT) + last * (uint64_t)UNIT_SIZE;
 		if (length >= need)
 			return 0;
-		return log_fail(
-			-EBADMSG,
-			"%s: truncated image: %llu bytes long, but bytes up to %llu are in use",
-			im->st->name, (unsigned long long)length, (unsigned long long)need);
+		return truncated(im, length, "in use up to byte", need);
 	}
 	return 0;
 }
@@ -245,14 +250,17 @@ static errint_t read_metadata(struct image *im, uint64_t *next_seq)
 {
 	uint64_t length;
 	errint_t err = store_length(im->st, &length);
+	uint64_t regions = le64_get(im->super.phys_regions);
 
+	if (!err && regions > div_round_up(length, REGION_SIZE))
+		err = truncated(im, length, "it had more than", (regions - 1) << REGION_SHIFT);
 	if (!err)
 		err = alloc_open(im);
 	if (!err)
 		err = check_length(im, length);
 	if (!err) {
 		/* A5: what grew after the checkpoint is there for the journal's records. */
-		uint64_t regions = div_round_up(length, REGION_SIZE);
+		regions = div_round_up(length, REGION_SIZE);
 
 		SCOPED_LOCK(&im->lock);
 		err = alloc_set_regions(im, regions < MAX_REGIONS ? regions : MAX_REGIONS);
@@ -334,7 +342,7 @@ errint_t image_open(struct store *st, const struct image_open_opts *opts, struct
 	im->wait = opts->wait;
 	im->broken_rules = opts->broken_rules;
 	im->max_regions = opts->max_regions ? opts->max_regions : MAX_REGIONS;
-	im->map.max_nodes = CACHE_NODES;
+	im->map.max_nodes = opts->cache_nodes ? opts->cache_nodes : CACHE_NODES;
 	im->guards.epoch = im->guards.oldest = 1;
 	pthread_mutex_init(&im->lock, NULL);
 	pthread_cond_init(&im->changed, NULL);

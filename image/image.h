@@ -48,6 +48,7 @@ struct image_open_opts {
 				    format's limit */
 	uint64_t journal_length; /* of a journal yet to be made; 0: by disk size.  Tests only */
 	unsigned dirty_cap;	 /* dirty nodes that force a checkpoint; 0: default */
+	unsigned cache_nodes;	 /* map nodes kept in memory; 0: default */
 	uint64_t broken_rules;	 /* enum rule bits that a test build breaks on purpose (rules.h) */
 };
 

@@ -103,7 +103,8 @@ static void evict(struct image *im, const struct node *keep)
 	while (m->nodes > m->max_nodes && n) {
 		struct node *next = n->newer;
 
-		if (n != keep && n != m->root && !n->dirty && !n->nchild && !n->pins) {
+		if (n != keep && n != m->root && !n->dirty && !n->nchild && !n->pins &&
+		    n->frozen <= m->written) {
 			node_detach(m, n);
 			im->stats.node_evictions++;
 		}
@@ -361,6 +362,7 @@ static void place_node(struct freeze *f, struct node *n)
 	}
 	n->unit = unit;
 	n->birth = im->epoch;
+	n->frozen = im->map.freezes;
 	struct disk_node *disk = ckpt_block(f->buf, unit << UNIT_SHIFT);
 	for (unsigned i = 0; i < NODE_ENTRIES; i++)
 		disk->entry[i] = desc_to_disk(n->entry[i]);
@@ -407,6 +409,7 @@ void map_freeze(struct image *im, struct ckpt_buf *buf, struct extent *old, unsi
 	struct map *m = &im->map;
 	struct freeze f = {.im = im, .buf = buf, .old = old};
 
+	m->freezes++;
 	if (m->root && m->root->dirty)
 		m->root_desc = freeze_node(&f, m->root);
 	assert(!m->dirty || im->failed);

@@ -5,7 +5,7 @@
  *
  * Invariants: the parent of a loaded node is loaded; the parent of a dirty node is dirty; where a
  * child is loaded, it, not the parent's entry, is current; clean nodes without loaded children and
- * pins may be evicted at any time that im->lock is free.
+ * pins may be evicted at any time that im->lock is free, once their checkpoint is on disk.
  *
  * Unless told otherwise im->lock is held.
  */
@@ -33,6 +33,7 @@ struct node {
 	uint16_t pins;	 /* plans that will change it */
 	uint8_t level;
 	bool dirty;
+	uint64_t frozen; /* the freeze that gave it its place; see map.written */
 	struct desc entry[NODE_ENTRIES];
 };
 
@@ -43,6 +44,8 @@ struct map {
 	struct node *oldest, *newest;
 	unsigned nodes, dirty;
 	unsigned max_nodes; /* evict clean ones above this */
+	uint64_t freezes;   /* so far */
+	uint64_t written;   /* what this and earlier ones froze can be read from disk again */
 };
 
 /* A node that is to be read. */

@@ -22,10 +22,10 @@ static uint32_t align_up(uint32_t n, uint32_t to)
 	return (n + to - 1) & ~(to - 1);
 }
 
-/* The first place at or after @end where a blob may start (P2). */
-static uint32_t start_after(uint32_t end)
+/* The first place at or after @end where a blob may start (P2: @last is LAST_SECTOR). */
+static uint32_t start_after(uint32_t end, uint32_t last)
 {
-	return end % UNIT_SIZE > LAST_SECTOR ? align_up(end, UNIT_SIZE) : end;
+	return end % UNIT_SIZE > last ? align_up(end, UNIT_SIZE) : end;
 }
 
 /* What a frame of @len bytes at @at occupies (P1). */
@@ -36,7 +36,8 @@ static uint32_t stored_length(uint32_t at, uint32_t len, uint32_t granule)
 	return align_up(len > to_sector ? len : to_sector + 1, granule);
 }
 
-uint32_t pack_layout(const struct geometry *g, struct pack_blob *blob, unsigned n)
+uint32_t pack_layout_until(const struct geometry *g, struct pack_blob *blob, unsigned n,
+			   uint32_t last)
 {
 	const uint32_t granule = 1u << granule_shift(g);
 	uint32_t end = 0;
@@ -45,9 +46,14 @@ uint32_t pack_layout(const struct geometry *g, struct pack_blob *blob, unsigned 
 		struct pack_blob *b = &blob[i];
 
 		assert(b->len > 0 && b->len <= BLOB_MAX_GRANULES * granule);
-		b->at = start_after(end);
+		b->at = start_after(end, last);
 		b->stored = stored_length(b->at, b->len, granule);
 		end = b->at + b->stored;
 	}
 	return align_up(end, UNIT_SIZE);
+}
+
+uint32_t pack_layout(const struct geometry *g, struct pack_blob *blob, unsigned n)
+{
+	return pack_layout_until(g, blob, n, LAST_SECTOR);
 }

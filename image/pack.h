@@ -23,6 +23,12 @@ struct pack_blob {
  * Returns the batch's length in bytes, a multiple of UNIT_SIZE.  Pure.
  */
 uint32_t pack_layout(const struct geometry *g, struct pack_blob *blob, unsigned n);
+/* The same with @last instead of P2's bound for the byte of a unit at which a blob may still start:
+ * test builds break the rule with it.  Pure. */
+uint32_t pack_layout_until(const struct geometry *g, struct pack_blob *blob, unsigned n,
+			   uint32_t last);
+/* pack_layout() for a batch of @im. */
+uint32_t pack_layout_for(struct image *im, struct pack_blob *blob, unsigned n);
 
 struct pack_batch {
 	uint64_t file_off;

@@ -154,6 +154,12 @@ MUST_CHECK errint_t settle_blob(struct image *im, struct write_plan *p, uint64_t
 void plan_write_cancel(struct image *im, struct write_plan *p);
 
 /*
+ * A DSYNC write of the plan failed with @err.  That may have been the one report of an earlier
+ * write's loss: a fail-stop, as for any failed sync (docs/format.md section 11).  Releases the plan.
+ */
+void plan_write_sync_failed(struct image *im, struct write_plan *p, errint_t err);
+
+/*
  * Give the space of [off, off + len), within the disk, back to the host as far as whole sub-blocks
  * allow; what is given back reads as zeros.  image_discard() leaves the rest alone; image_zero()
  * reports it in *rest, up to two ranges that the caller has to overwrite with zeros.  May block.

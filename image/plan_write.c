@@ -557,3 +557,11 @@ void plan_write_cancel(struct image *im, struct write_plan *p)
 	}
 	release_plan(im, p);
 }
+
+void plan_write_sync_failed(struct image *im, struct write_plan *p, errint_t err)
+{
+	pthread_mutex_lock(&im->lock);
+	image_fail(im, err, "a write could not be made durable");
+	pthread_mutex_unlock(&im->lock);
+	plan_write_cancel(im, p);
+}

@@ -90,12 +90,45 @@ errint_t reason_zeros(struct reason *why, const char *name, size_t at, const voi
 			  b[i]);
 }
 
+size_t reason_utf8(const uint8_t *s, size_t len)
+{
+	if (s[0] < 0x80)
+		return 1;
+	size_t n = s[0] >= 0xc2 && s[0] <= 0xdf	  ? 2
+		   : (s[0] & 0xf0) == 0xe0	  ? 3
+		   : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
+						  : 0;
+	if (!n || n > len)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
+	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
+		return 0;
+	return n;
+}
+
+/* Neither a control character of ASCII nor one of U+0080..U+009F, which terminals obey as well. */
+static bool printable(const uint8_t *s, size_t n)
+{
+	return n == 1 ? s[0] >= 0x20 && s[0] != 0x7f : n > 1 && !(s[0] == 0xc2 && s[1] < 0xa0);
+}
+
 const char *reason_printable(const char *disk, size_t len, char *buf)
 {
-	size_t i;
+	const uint8_t *s = (const uint8_t *)disk;
+	size_t i = 0;
 
-	for (i = 0; i < len && disk[i]; i++)
-		buf[i] = disk[i] >= 0x20 && disk[i] < 0x7f ? disk[i] : '?';
+	while (i < len && s[i]) {
+		size_t n = reason_utf8(s + i, len - i);
+		if (printable(s + i, n))
+			memcpy(buf + i, s + i, n);
+		else
+			memset(buf + i, '?', n ? n : 1);
+		i += n ? n : 1;
+	}
 	buf[i] = '\0';
 	return buf;
 }

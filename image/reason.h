@@ -39,8 +39,12 @@ MUST_CHECK errint_t reason_crc(struct reason *why, size_t at, uint32_t stored, u
 MUST_CHECK errint_t reason_zeros(struct reason *why, const char *name, size_t at, const void *bytes,
 				 size_t len);
 
-/* Copy at most @len bytes of text from a disk, up to a NUL, with '?' for what a terminal should
- * not see.  @buf has room for @len + 1. */
+/* Bytes of the UTF-8 character at @s, with @len > 0 bytes left, or 0 when there is none: RFC 3629,
+ * so no overlong forms, no surrogates, nothing above U+10FFFF. */
+size_t reason_utf8(const uint8_t *s, size_t len);
+
+/* Copy at most @len bytes of text from a disk, up to a NUL, with '?' for each byte of what is not
+ * UTF-8 or a terminal should not see.  @buf has room for @len + 1. */
 const char *reason_printable(const char *disk, size_t len, char *buf);
 
 /*

@@ -60,7 +60,10 @@ MUST_CHECK errint_t validate_node(const struct disk_node *node, struct desc self
 /*
  * The whole snapshot table of @n records at @rec: each record (name, flags, reserved bytes, root),
  * unique ids, epochs and names, acyclic parents that exist, epochs falling along parents, at most
- * one nonzero cursor.  @crc is from its descriptor; @len the bytes it covers (whole units).
+ * one nonzero cursor, and what has one has at most one child.  @crc is from its descriptor; @len
+ * the bytes it covers (whole units), and both @n and @len are as validate_snaptab_desc() and
+ * validate_super() let them pass.  Ids below the superblock's next_snapshot are the caller's to
+ * check.
  */
 MUST_CHECK errint_t validate_snapshots(const struct disk_snapshot *rec, uint32_t n, size_t len,
 				       uint32_t crc, const struct limits *lim, struct reason *why);
@@ -97,7 +100,11 @@ MUST_CHECK errint_t validate_bitmap(const uint8_t *bits, uint64_t region,
 MUST_CHECK errint_t validate_txn(const struct disk_txn *txn, size_t len, uint64_t sequence,
 				 uint32_t prev_crc, const struct limits *lim, struct reason *why);
 
-/* One journal record by itself (types, reserved bytes, ranges, its descriptor). */
+/*
+ * One journal record by itself (types, reserved bytes, ranges, its descriptor).  Births of MAP and
+ * RANGE may be one above lim->epoch: written after the freeze of a snapshot whose superblock was
+ * lost.  Whether its clusters lie within the disk is the caller's to check.
+ */
 MUST_CHECK errint_t validate_record(const struct disk_record *r, const struct limits *lim,
 				    struct reason *why);
 

@@ -16,28 +16,6 @@
 
 #define SNAP(member) FIELD(struct disk_snapshot, member)
 
-/* Bytes of the UTF-8 character at @s, or 0 when there is none: RFC 3629, so no overlong forms, no
- * surrogates, nothing above U+10FFFF. */
-static size_t utf8_char(const uint8_t *s, size_t len)
-{
-	if (s[0] < 0x80)
-		return 1;
-	size_t n = s[0] >= 0xc2 && s[0] <= 0xdf	  ? 2
-		   : (s[0] & 0xf0) == 0xe0	  ? 3
-		   : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
-						  : 0;
-	if (!n || n > len)
-		return 0;
-	for (size_t i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
-		return 0;
-	return n;
-}
-
 /* What is wrong with a name of an allowed length, or NULL. */
 static const char *name_fault(const char *name, size_t len)
 {
@@ -48,7 +26,7 @@ static const char *name_fault(const char *name, size_t len)
 	if ((len == 1 && name[0] == '.') || (len == 2 && name[0] == '.' && name[1] == '.'))
 		return "is \".\" or \"..\"";
 	for (size_t i = 0, n; i < len; i += n) {
-		n = utf8_char((const uint8_t *)name + i, len - i);
+		n = reason_utf8((const uint8_t *)name + i, len - i);
 		if (!n)
 			return "is not UTF-8";
 	}

@@ -28,12 +28,21 @@ static errint_t check_magic(uint64_t magic, uint64_t want, const char *what, str
 			  magic, want, what);
 }
 
+/* Text that can be shown: it goes into messages. */
 static errint_t check_creator(const struct disk_ident *ident, struct reason *why)
 {
+	const size_t at = offsetof(struct disk_ident, creator);
 	size_t len = strnlen(ident->creator, sizeof(ident->creator));
+	char text[sizeof(ident->creator) + 1];
 
-	return reason_zeros(why, "padding of creator", offsetof(struct disk_ident, creator) + len,
-			    ident->creator + len, sizeof(ident->creator) - len);
+	reason_printable(ident->creator, sizeof(ident->creator), text);
+	if (memcmp(text, ident->creator, len))
+		return reason_bad(why,
+				  "creator at %zu: \"%s\" is not UTF-8 or has control characters "
+				  "at each '?'",
+				  at, text);
+	return reason_zeros(why, "padding of creator", at + len, ident->creator + len,
+			    sizeof(ident->creator) - len);
 }
 
 /* The fields that fix the geometry; other values belong to other versions of the format. */
@@ -191,7 +200,7 @@ static errint_t check_journal(const struct disk_super *sb, const struct limits *
 
 	if (!len)
 		return check_no_journal(sb, why);
-	if ((err = reason_range(why, SUPER(journal_length), len, JOURNAL_MIN, JOURNAL_MAX)) ||
+	if ((err = reason_range(why, SUPER(journal_length), len, JOURNAL_LEAST, JOURNAL_MAX)) ||
 	    (err = check_multiple(why, SUPER(journal_length), len)) ||
 	    (err = check_multiple(why, SUPER(journal_offset), off)) ||
 	    (err = reason_place(why, SUPER(journal_offset), off >> UNIT_SHIFT, len >> UNIT_SHIFT,

@@ -27,9 +27,13 @@
 #include "image/core.h"
 #include "image/map.h"
 
-/* One read covers nodes that are this close together: reading a gap is cheaper than seeking over.
+/* Siblings are loaded so many at a time: enough for long reads, few enough for the processor's
+ * second-level cache. */
+#define BATCH 64u
+
+/* One read covers nodes that are this close together: reading a gap is cheaper than another read.
  */
-#define READ_MAX (1u << 20)
+#define READ_MAX (256u << 10)
 #define READ_GAP (64u << 10)
 
 /* How often a walk of a live image looks again for a node that moved while it was being read. */
@@ -49,7 +53,7 @@ struct walk_thread {
 	unsigned worker;
 	pthread_t thread;
 	uint8_t *bounce;		   /* READ_MAX bytes */
-	struct desc (*leaf)[NODE_ENTRIES]; /* entries of the children of one level-1 node */
+	struct desc (*leaf)[NODE_ENTRIES]; /* entries of BATCH leaves */
 };
 
 struct walk {
@@ -320,28 +324,28 @@ static errint_t visit(struct walk_thread *t, unsigned level, const struct child 
 }
 
 /*
- * The children of the node at (@level, @index) that the visitor wants: those in memory as they are
- * there, the others read.  @room has space for the entries of all.  Returns their number in *n.
+ * The next children, from slot *@slot on and at most BATCH, of the node at (@level, @index) that
+ * the visitor wants: those in memory as they are there, the others read.  @room has space for the
+ * entries of all.  Returns their number in *n and where to go on in *slot.
  */
 static errint_t load_children(struct walk_thread *t, unsigned level, uint64_t index, bool in_memory,
 			      const struct desc *entry, struct desc (*room)[NODE_ENTRIES],
-			      struct child *child, unsigned *n)
+			      unsigned *slot, struct child *child, unsigned *n)
 {
 	struct walk *w = t->w;
-	struct child *todo[NODE_ENTRIES];
+	struct child *todo[BATCH];
 	unsigned ntodo = 0;
 
-	*n = 0;
-	for (unsigned i = 0; i < NODE_ENTRIES; i++) {
-		uint64_t at = index << NODE_SHIFT | i;
+	for (*n = 0; *slot < NODE_ENTRIES && *n < BATCH; ++*slot) {
+		uint64_t at = index << NODE_SHIFT | *slot;
 
-		if (!in_memory && desc_type(entry[i]) != DESC_NODE)
+		if (!in_memory && desc_type(entry[*slot]) != DESC_NODE)
 			continue;
 		if (tree_node_first(level - 1, at) >= w->v->end ||
 		    tree_node_end(level - 1, at) <= w->v->first)
 			continue;
 		struct child *c = &child[*n];
-		*c = (struct child){.self = entry[i], .entry = room[*n], .index = at};
+		*c = (struct child){.self = entry[*slot], .entry = room[*n], .index = at};
 		/* What is loaded has loaded ancestors: below a node on disk there is none. */
 		c->in_memory =
 			in_memory && map_copy_loaded(w->im, level - 1, at, c->entry, &c->self);
@@ -358,14 +362,14 @@ static errint_t load_children(struct walk_thread *t, unsigned level, uint64_t in
 static errint_t visit_leaves(struct walk_thread *t, uint64_t index, bool in_memory,
 			     const struct desc *entry)
 {
-	CLEANUP(free) struct child *child = malloc(NODE_ENTRIES * sizeof(*child));
-	unsigned n;
+	struct child child[BATCH];
+	errint_t err = 0;
 
-	if (!child)
-		return log_err(-ENOMEM, "%s: cannot read the map", t->w->st->name);
-	errint_t err = load_children(t, 1, index, in_memory, entry, t->leaf, child, &n);
-	for (unsigned i = 0; i < n && !err; i++)
-		err = child[i].skip ? 0 : visit(t, 0, &child[i]);
+	for (unsigned slot = 0, n; slot < NODE_ENTRIES && !err;) {
+		err = load_children(t, 1, index, in_memory, entry, t->leaf, &slot, child, &n);
+		for (unsigned i = 0; i < n && !err; i++)
+			err = child[i].skip ? 0 : visit(t, 0, &child[i]);
+	}
 	return err;
 }
 
@@ -420,22 +424,23 @@ static errint_t submit(struct walk_thread *t, uint64_t index, bool in_memory,
 /* Visit the node @c of @level, whose entries are at hand, and all below. */
 static errint_t visit_subtree(struct walk_thread *t, unsigned level, const struct child *c)
 {
-	CLEANUP(free) struct child *child = NULL;
 	CLEANUP(free) struct desc(*room)[NODE_ENTRIES] = NULL;
-	unsigned n;
+	struct child child[BATCH];
 	errint_t err = visit(t, level, c);
 
 	if (err || !level)
 		return err;
 	if (level == 1)
 		return submit(t, c->index, c->in_memory, c->entry);
-	child = malloc(NODE_ENTRIES * sizeof(*child));
-	room = malloc(NODE_ENTRIES * sizeof(*room));
-	if (!child || !room)
+	room = malloc(BATCH * sizeof(*room));
+	if (!room)
 		return log_err(-ENOMEM, "%s: cannot read the map", t->w->st->name);
-	err = load_children(t, level, c->index, c->in_memory, c->entry, room, child, &n);
-	for (unsigned i = 0; i < n && !err; i++)
-		err = child[i].skip ? 0 : visit_subtree(t, level - 1, &child[i]);
+	for (unsigned slot = 0, n; slot < NODE_ENTRIES && !err;) {
+		err = load_children(t, level, c->index, c->in_memory, c->entry, room, &slot, child,
+				    &n);
+		for (unsigned i = 0; i < n && !err; i++)
+			err = child[i].skip ? 0 : visit_subtree(t, level - 1, &child[i]);
+	}
 	return err;
 }
 
@@ -493,7 +498,7 @@ static errint_t thread_prepare(struct walk *w, unsigned i)
 
 	*t = (struct walk_thread){.w = w, .worker = i};
 	t->bounce = aligned_alloc(UNIT_SIZE, READ_MAX);
-	t->leaf = malloc(NODE_ENTRIES * sizeof(*t->leaf));
+	t->leaf = malloc(BATCH * sizeof(*t->leaf));
 	if (!t->bounce || !t->leaf)
 		return log_err(-ENOMEM, "%s: cannot read the map", w->st->name);
 	return 0;

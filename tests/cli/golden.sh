@@ -8,8 +8,8 @@
 #	golden NAME		compares the transcript so far with tests/golden/cli/NAME.txt and
 #				begins a new one; with UPDATE_GOLDEN=1 writes the file instead
 #
-# What differs from run to run is replaced by a word: UUIDs, process ids, the test's directory, the
-# program's version.
+# What differs from run to run, or from one file system to the next, is replaced: UUIDs, process
+# ids, the test's directory, the program's version, the space that a file takes.
 
 : >transcript
 
@@ -18,7 +18,9 @@ normalise() {
 	sed -E \
 		-e "s,$UBLK_IMG_TEST_DIR,DIR,g" \
 		-e 's/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/UUID/g' \
-		-e 's/process [0-9]+/process PID/g' \
+		-e 's/(process |pid )[0-9]+/\1PID/g' \
+		-e 's/^(disk usage: *).*/\1.../' \
+		-e 's/("disk_usage": )[0-9]+/\1.../' \
 		-e 's/\.ublk-img-[0-9]+\.tmp/.ublk-img-PID.tmp/g' \
 		-e 's/ublk-img [0-9]+\.[0-9]+\.[0-9]+[a-z0-9.~-]*/ublk-img VERSION/g'
 }

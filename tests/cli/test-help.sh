@@ -24,7 +24,7 @@ forms() {
 	options_of "$1" | while read -r name argument optional; do
 		case $argument:$optional in
 		-:*) echo "--$name" ;;
-		*:true) echo "--$name[=$argument]" ;;
+		*:true) echo "--${name}[=$argument]" ;;
 		*) echo "--$name=$argument" ;;
 		esac
 	done | sort
@@ -121,8 +121,8 @@ done <commands
 [ -z "$(completes ublk-img info x)" ] || fail "operands are left to file names"
 
 # The wording itself.
-for command in create info map check resize compare measure help; do
-	run ublk-img help $command
-done
+while read -r command; do
+	run ublk-img help "$command"
+done <commands
 run ublk-img --help
 golden help

@@ -32,13 +32,11 @@ static void choose_zones(struct config *cfg, struct rng *rng)
 		  cfg->params.size - (cfg->params.size - few) / cluster * cluster);
 }
 
-static uint64_t choose_size(struct rng *rng, bool nearly_full)
+static uint64_t choose_size(struct rng *rng)
 {
 	static const uint64_t sizes[] = {KIB(256), MIB(1), MIB(40), GIB(6), GIB(6)};
 	uint64_t size = sizes[rng_below(rng, sizeof(sizes) / sizeof(*sizes))];
 
-	if (nearly_full)
-		return GIB(6);
 	return size + (rng_chance(rng, 50) ? rng_below(rng, 256) * 512 : 0);
 }
 
@@ -53,18 +51,18 @@ void config_random(struct config *cfg, uint64_t seed)
 
 	memset(cfg, 0, sizeof(*cfg));
 	cfg->seed = seed;
-	cfg->nearly_full = rng_chance(&rng, 15);
 	cfg->params.cluster_shift = rng_chance(&rng, 70) ? 16 : (uint8_t)(17 + rng_below(&rng, 2));
 	cfg->params.sector_shift = 9;
-	cfg->params.size = choose_size(&rng, cfg->nearly_full);
+	cfg->params.size = choose_size(&rng);
 	cfg->params.codec = rng_chance(&rng, 60) ? CODEC_ZSTD : CODEC_NONE;
 	cfg->params.level = 1;
 	cfg->params.creator = "crash test";
 	cfg->params.uuid = uuid;
 	choose_zones(cfg, &rng);
-	cfg->max_regions = cfg->nearly_full ? 2 : rng_chance(&rng, 50) ? 4 : 0;
+	cfg->max_regions = rng_chance(&rng, 50) ? 4 : 0;
 	cfg->journal_length = rng_chance(&rng, 50) ? KIB(64) : rng_chance(&rng, 60) ? KIB(256) : 0;
 	cfg->dirty_cap = rng_chance(&rng, 40) ? 4 + (unsigned)rng_below(&rng, 12) : 0;
+	cfg->cache_nodes = rng_chance(&rng, 50) ? 1 + (unsigned)rng_below(&rng, 5) : 0;
 	cfg->no_punch = rng_chance(&rng, 10);
 	cfg->inject = rng_chance(&rng, 10);
 	cfg->steps = 500;
@@ -74,4 +72,17 @@ void config_random(struct config *cfg, uint64_t seed)
 	memcpy(cfg->weight, weights, sizeof(weights));
 	if (rng_chance(&rng, 50)) /* a program with a liking of its own */
 		cfg->weight[rng_below(&rng, OPS)] *= 5;
+	if (rng_chance(&rng, 15))
+		config_nearly_full(cfg);
+}
+
+/* The disk is large enough to be filled up far from the zones; see world_base(). */
+void config_nearly_full(struct config *cfg)
+{
+	struct rng rng = {cfg->seed ^ 0xf011};
+
+	cfg->nearly_full = true;
+	cfg->max_regions = 2;
+	cfg->params.size = GIB(6);
+	choose_zones(cfg, &rng);
 }

@@ -11,6 +11,8 @@
 #ifndef TESTS_CRASH_CRASH_H
 #define TESTS_CRASH_CRASH_H
 
+#include <stdio.h>
+
 #include "engine/engine.h"
 #include "image/image.h"
 #include "tests/crash/oracle.h"
@@ -35,6 +37,8 @@ enum op {
 	OPS
 };
 
+extern const char *const op_names[OPS];
+
 struct config {
 	uint64_t seed;
 	struct image_params params;
@@ -42,6 +46,7 @@ struct config {
 	uint64_t max_regions;
 	uint64_t journal_length;
 	unsigned dirty_cap;
+	unsigned cache_nodes;
 	uint64_t broken_rules;
 	bool nearly_full; /* the base image has a few free clusters left */
 	bool no_punch;	  /* the host cannot punch holes */
@@ -56,6 +61,8 @@ struct config {
 
 /* What @seed decides. */
 void config_random(struct config *cfg, uint64_t seed);
+/* Change it to a nearly full image: what is freed is used again at once. */
+void config_nearly_full(struct config *cfg);
 
 struct counts {
 	uint64_t runs, steps, ops[OPS];
@@ -76,6 +83,15 @@ void crash_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noret
 /* For the report: the program's name and what to print as the reproducing command. */
 void crash_report_init(const char *program);
 void crash_report_seed(uint64_t seed);
+
+/* With CRASH_TRACE=1 in the environment, everything that happens is printed. */
+#define crash_trace(...)                                                                           \
+	do {                                                                                       \
+		if (sim_trace) {                                                                   \
+			printf(__VA_ARGS__);                                                       \
+			putchar('\n');                                                             \
+		}                                                                                  \
+	} while (0)
 
 /* ---- worlds ----------------------------------------------------------------------------- */
 

@@ -10,6 +10,20 @@
 #include "tests/crash/crash.h"
 #include "tests/lib/sim_pages.h"
 
+const char *const op_names[OPS] = {
+	[OP_WRITE] = "write",
+	[OP_FULL_WRITE] = "full-write",
+	[OP_FUA] = "fua",
+	[OP_DISCARD] = "discard",
+	[OP_TRIM] = "trim",
+	[OP_ZEROES] = "zeroes",
+	[OP_READ] = "read",
+	[OP_FLUSH] = "flush",
+	[OP_CHECKPOINT] = "checkpoint",
+	[OP_MAINTAIN] = "maintain",
+	[OP_RESIZE] = "resize",
+};
+
 /* One operation under way on sectors k .. k + n - 1. */
 struct job {
 	struct run *r;
@@ -19,6 +33,7 @@ struct job {
 	uint32_t *index; /* writes: each sector's place in its history; reads: the oldest allowed */
 	uint8_t *buf;
 	uint64_t size; /* resize: to this */
+	uint32_t version;
 };
 
 static void job_free(struct job *j)
@@ -142,6 +157,19 @@ static void do_maintain(struct job *j)
 		check_error(j, err, "maintain");
 }
 
+/* As image_resize() asks: what remains of the last cluster is overwritten first. */
+static errint_t zero_tail(struct job *j, uint64_t old)
+{
+	uint64_t cluster = 1ull << j->r->cfg->params.cluster_shift;
+	uint64_t end = (j->size + cluster - 1) / cluster * cluster;
+
+	if (end > old)
+		end = old;
+	if (j->size >= end)
+		return 0;
+	return engine_write_zeroes(j->r->w->thread[j->slot], j->size, end - j->size);
+}
+
 static void do_resize(struct job *j)
 {
 	struct run *r = j->r;
@@ -149,7 +177,9 @@ static void do_resize(struct job *j)
 	errint_t err;
 
 	oracle_set_size(r->o, old, j->size);
-	err = image_resize(r->w->im, j->size, true);
+	err = zero_tail(j, old);
+	if (!err)
+		err = image_resize(r->w->im, j->size, true);
 	if (!err) {
 		oracle_set_size(r->o, j->size, j->size);
 		for (unsigned i = 0; i < j->n; i++)
@@ -172,7 +202,10 @@ static void run_job(void *arg)
 	struct job *j = arg;
 	struct world *w = j->r->w;
 
+	crash_trace("begin %s %u+%u at %#" PRIx64 " version %" PRIu32, op_names[j->op], j->k, j->n,
+		    j->n ? job_offset(j) : 0, j->version);
 	fn[j->op](j);
+	crash_trace("end %s %u+%u", op_names[j->op], j->k, j->n);
 	w->thread_busy[j->slot] = false;
 	counts.ops[j->op]++;
 	job_free(j);
@@ -214,7 +247,7 @@ static void choose_values(struct job *j)
 	unsigned easy = (unsigned)rng_below(&r->rng, 101);
 	bool zeros = j->op == OP_DISCARD || j->op == OP_TRIM || j->op == OP_ZEROES ||
 		     rng_chance(&r->rng, 4);
-	uint32_t version = ++r->version;
+	uint32_t version = j->version = ++r->version;
 
 	j->index = sim_calloc(j->n, sizeof(*j->index));
 	j->buf = sim_calloc(j->n, 512);
@@ -298,10 +331,6 @@ static enum op choose_op(struct run *r)
 
 void run_random_op(struct run *r)
 {
-	static const char *const names[OPS] = {
-		"write", "full-write", "fua",	     "discard",	 "trim",   "zeroes",
-		"read",	 "flush",      "checkpoint", "maintain", "resize",
-	};
 	struct job *j = sim_calloc(1, sizeof(*j));
 	unsigned slot = 0;
 
@@ -316,5 +345,5 @@ void run_random_op(struct run *r)
 		return;
 	}
 	r->w->thread_busy[slot] = true;
-	sim_spawn(r->w->sched, names[j->op], run_job, j);
+	sim_spawn(r->w->sched, op_names[j->op], run_job, j);
 }

@@ -34,6 +34,7 @@ void crash_report_init(const char *program)
 {
 	const char *slash = strrchr(program, '/');
 
+	sim_trace = getenv("CRASH_TRACE") != NULL;
 	report.program = slash ? slash + 1 : program;
 	if (!getenv("CRASH_VERBOSE"))
 		log_set_sink(keep_message, NULL);
@@ -77,19 +78,6 @@ uint64_t counts_images(void)
 
 void counts_print(void)
 {
-	static const char *const op_names[OPS] = {
-		[OP_WRITE] = "write",
-		[OP_FULL_WRITE] = "full-write",
-		[OP_FUA] = "fua",
-		[OP_DISCARD] = "discard",
-		[OP_TRIM] = "trim",
-		[OP_ZEROES] = "zeroes",
-		[OP_READ] = "read",
-		[OP_FLUSH] = "flush",
-		[OP_CHECKPOINT] = "checkpoint",
-		[OP_MAINTAIN] = "maintain",
-		[OP_RESIZE] = "resize",
-	};
 	uint64_t power = 0;
 
 	for (unsigned i = 0; i < SIM_LOSSES; i++)

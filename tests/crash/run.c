@@ -23,8 +23,9 @@ static struct world *new_world(struct run *r, struct sim_disk *disk)
 static void recover_plainly(struct run *r, struct sim_disk *disk, const char *when)
 {
 	struct world *w = new_world(r, disk);
-	errint_t err = world_open(w, false);
 
+	crash_trace("recover %p plainly after %s", (void *)disk, when);
+	errint_t err = world_open(w, false);
 	if (err)
 		crash_fail("%s: cannot open: error %d", when, err);
 	world_verify(w, r->o, NULL, when);
@@ -58,6 +59,7 @@ static struct sim_disk *kill_recovery(struct run *r, struct world *w, const char
 	if (state != SIM_RUNNING)
 		return NULL;
 	counts.killed_recoveries++;
+	crash_trace("kill the recovery of %p", (void *)w->disk);
 	enum sim_loss how = (enum sim_loss)rng_below(&r->rng, SIM_LOSSES);
 	counts.power[how]++;
 	recover_plainly(r, sim_disk_power_loss(w->disk, how, &r->rng), "power loss in recovery");
@@ -72,6 +74,7 @@ static struct sim_disk *kill_recovery(struct run *r, struct world *w, const char
 static struct world *try_recovery(struct run *r, struct sim_disk **disk, bool last,
 				  const char *when)
 {
+	crash_trace("recover %p after %s", (void *)*disk, when);
 	struct world *w = new_world(r, *disk);
 	struct sim_disk *left = NULL;
 	errint_t err;
@@ -94,6 +97,7 @@ static struct world *try_recovery(struct run *r, struct sim_disk **disk, bool la
 	}
 	if (err)
 		crash_fail("%s: cannot open: error %d", when, err);
+	w->store.fail_at = 0; /* the injected error did not come to pass */
 	return w;
 }
 
@@ -128,10 +132,10 @@ static struct world *recover(struct run *r, struct sim_disk *disk, struct oracle
 		recover_read_only(r, disk, when);
 	for (unsigned attempt = 1; !w; attempt++)
 		w = try_recovery(r, &disk, attempt >= MAX_ATTEMPTS, when);
+	crash_trace("verify %p", (void *)w->disk);
 	world_verify(w, r->o, next, when);
-	if (!w->store.fail_at && rng_chance(&r->rng, 10))
+	if (rng_chance(&r->rng, 10))
 		w = close_and_reopen(r, w, *next, when);
-	w->store.fail_at = 0;
 	return w;
 }
 
@@ -179,6 +183,7 @@ struct world *run_crash(struct run *r, struct oracle **o)
 		if (w)
 			return w;
 	}
+	crash_trace("crash %p", (void *)r->w->disk);
 	if (death) {
 		counts.process++;
 		return recover(r, sim_disk_process_death(r->w->disk, &r->rng), o, "process death");
@@ -245,8 +250,8 @@ static void end_run(struct run *r)
 	errint_t err;
 
 	world_drain(r->w);
-	failed = r->w->store.failed;
 	err = world_close(r->w);
+	failed = r->w->store.failed;
 	if (err && !failed)
 		crash_fail("close: error %d", err);
 	if (!err && !failed)

@@ -97,6 +97,7 @@ static errint_t open_image(struct world *w, bool read_only)
 		.max_regions = w->cfg->max_regions,
 		.journal_length = w->cfg->journal_length,
 		.dirty_cap = w->cfg->dirty_cap,
+		.cache_nodes = w->cfg->cache_nodes,
 		.broken_rules = w->cfg->broken_rules,
 	};
 	struct engine_opts engine_opts = {.wait = &sim_wait_ops};

@@ -274,9 +274,7 @@ void blocks_seal_bitmap(const uint8_t *bits, uint64_t region, const struct limit
 			free_units += !bit_test(bits, u);
 			continue;
 		}
-		unsigned owned = 0;
-		for (unsigned s = 0; s < UNIT_SECTORS; s++)
-			owned += bit_test(bits, u * UNIT_SECTORS + s);
+		unsigned owned = (unsigned)__builtin_popcount(bits[u]);
 		free_units += !owned;
 		dead += owned ? UNIT_SECTORS - owned : 0;
 	}

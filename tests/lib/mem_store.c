@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "tests/lib/rng.h"
 
 #define CHUNK (64u << 10)
 
@@ -27,6 +28,7 @@ struct mem_store {
 	_Atomic uint64_t calls[MEM_OPS];
 	_Atomic uint64_t fail_at[MEM_OPS]; /* by calls; 0: never */
 	errint_t fail_with[MEM_OPS];
+	bool dawdle;
 };
 
 static struct mem_store *mem_of(struct store *st)
@@ -39,6 +41,15 @@ static errint_t count(struct mem_store *m, enum mem_op op)
 	uint64_t n = atomic_fetch_add(&m->calls[op], 1) + 1;
 
 	return n == atomic_load(&m->fail_at[op]) ? m->fail_with[op] : 0;
+}
+
+/* One call in eight, for a thirtieth of a millisecond up to a quarter. */
+static void dawdle(struct mem_store *m)
+{
+	static _Thread_local struct rng rng;
+
+	if (m->dawdle && rng_below(&rng, 8) == 0)
+		usleep((useconds_t)(30 << rng_below(&rng, 4)));
 }
 
 static size_t piece(uint64_t off, uint64_t len)
@@ -106,6 +117,7 @@ static errint_t mem_read(struct store *st, void *buf, size_t len, uint64_t off)
 
 	if (err)
 		return err;
+	dawdle(m);
 	each_piece(m, off, inside, read_piece, buf);
 	memset((uint8_t *)buf + inside, 0, len - inside);
 	return 0;
@@ -128,6 +140,7 @@ static errint_t mem_write(struct store *st, const void *buf, size_t len, uint64_
 	errint_t err = count(m, MEM_WRITE);
 
 	(void)dsync;
+	dawdle(m);
 	if (!err)
 		err = grow(m, off + len);
 	if (!err)
@@ -240,6 +253,11 @@ void mem_store_fail(struct store *st, enum mem_op op, unsigned nth, errint_t err
 
 	m->fail_with[op] = err;
 	atomic_store(&m->fail_at[op], nth ? atomic_load(&m->calls[op]) + nth : 0);
+}
+
+void mem_store_dawdle(struct store *st)
+{
+	mem_of(st)->dawdle = true;
 }
 
 uint64_t mem_store_calls(struct store *st, enum mem_op op)

@@ -18,6 +18,10 @@ enum mem_op { MEM_READ, MEM_WRITE, MEM_SYNC, MEM_PUNCH, MEM_OPS };
  * @err, once, without effect.  0: none.  No other call may be running. */
 void mem_store_fail(struct store *st, enum mem_op op, unsigned nth, errint_t err);
 
+/* Let some reads and writes begin late, so that other threads get between a decision and what was
+ * decided.  Before the threads start. */
+void mem_store_dawdle(struct store *st);
+
 /* Calls of @op so far. */
 uint64_t mem_store_calls(struct store *st, enum mem_op op);
 

@@ -207,6 +207,29 @@ static void cut_change(struct sim_disk *d, const struct flight *f, struct rng *r
 	}
 }
 
+/*
+ * What a failed sync has lost is still visible to the process that asked for it.  The next one sees
+ * what the device really has: the change, which a later sync can then make persistent, or not.
+ */
+static void settle_lost(struct sim_disk *d, struct rng *rng)
+{
+	for (unsigned b = 0; b < UNIT_BUCKETS; b++)
+		for (struct unit *u = d->bucket[b]; u; u = u->next) {
+			bool any = false;
+
+			for (unsigned i = 0; i < u->n; i++) {
+				if (!u->piece[i].lost)
+					continue;
+				any = true;
+				u->piece[i].lost = false;
+				if (rng_chance(rng, 50))
+					u->piece[i].mask = 0;
+			}
+			if (any)
+				put_version(d, &d->visible, u, u->n);
+		}
+}
+
 struct sim_disk *sim_disk_process_death(const struct sim_disk *d, struct rng *rng)
 {
 	struct sim_disk *image = sim_disk_clone(d);
@@ -223,6 +246,7 @@ struct sim_disk *sim_disk_process_death(const struct sim_disk *d, struct rng *rn
 			cut_change(image, &f, rng, 0);
 		sim_disk_complete(image, f.op);
 	}
+	settle_lost(image, rng);
 	return image;
 }
 

@@ -3,10 +3,19 @@
 
 #include "tests/lib/sim_store.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/lib/sim_pages.h"
 #include "tests/lib/sim_sched.h"
+
+bool sim_trace;
+
+static const char *const io_names[SIM_IOS] = {
+	[SIM_READ] = "read", [SIM_WRITE] = "write", [SIM_DSYNC] = "dsync",
+	[SIM_SYNC] = "sync", [SIM_PUNCH] = "punch", [SIM_TRUNCATE] = "truncate",
+};
 
 static struct sim_store *sim_of(struct store *st)
 {
@@ -40,8 +49,18 @@ static bool fails(struct sim_store *s, enum sim_io io)
 
 static void tell(struct sim_store *s, enum sim_io io, uint64_t off, size_t len, bool completed)
 {
+	if (sim_trace)
+		printf("  %p %s %s %#" PRIx64 " %#zx\n", (void *)s->disk,
+		       completed ? "done " : "issue", io_names[io], off, len);
 	if (s->event)
 		s->event(s->event_arg, io, off, len, completed);
+}
+
+static void tell_failed(const struct sim_store *s, enum sim_io io, uint64_t off, size_t len)
+{
+	if (sim_trace)
+		printf("  %p FAIL  %s %#" PRIx64 " %#zx\n", (void *)s->disk, io_names[io], off,
+		       len);
 }
 
 /* A read sees the disk at any time between its issue and its completion. */
@@ -53,8 +72,10 @@ static errint_t sim_read(struct store *st, void *buf, size_t len, uint64_t off)
 	sim_yield("read");
 	sim_disk_read(s->disk, buf, len, off);
 	take_time("read");
-	if (fail)
+	if (fail) {
+		tell_failed(s, SIM_READ, off, len);
 		return s->fail_err;
+	}
 	if (sim_in_task() && rng_chance(sim_rng(), 70)) {
 		/* The later part of it, or all, as it is now. */
 		size_t skip =
@@ -83,6 +104,7 @@ static errint_t sim_write(struct store *st, const void *buf, size_t len, uint64_
 	take_time(what);
 	if (fail) {
 		sim_disk_fail(s->disk, op, &s->fail_rng);
+		tell_failed(s, io, off, len);
 		return s->fail_err;
 	}
 	if (dsync)
@@ -106,6 +128,7 @@ static errint_t sim_datasync(struct store *st)
 	take_time("sync");
 	if (fail) {
 		sim_disk_fail_sync(s->disk, op, &s->fail_rng);
+		tell_failed(s, SIM_SYNC, 0, 0);
 		return s->fail_err;
 	}
 	sim_disk_complete(s->disk, op);
@@ -128,6 +151,7 @@ static errint_t sim_punch(struct store *st, uint64_t off, uint64_t len)
 	take_time("punch");
 	if (fail) {
 		sim_disk_fail(s->disk, op, &s->fail_rng);
+		tell_failed(s, SIM_PUNCH, off, len);
 		return s->fail_err;
 	}
 	sim_disk_complete(s->disk, op);

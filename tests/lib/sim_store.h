@@ -34,6 +34,9 @@ struct sim_store {
 	uint64_t max_length; /* growing the file beyond this is -ENOSPC; 0: no limit */
 };
 
+/* Print every operation and what becomes of it to stdout: to understand a failure. */
+extern bool sim_trace;
+
 void sim_store_init(struct sim_store *s, struct sim_disk *disk);
 
 #endif

@@ -11,6 +11,8 @@
  *   - of an operation that had started when the read ended;
  *   - not superseded: no operation on the sector began after that one had ended and was itself
  *     complete when the read began.
+ *
+ * TEST_THREADS_OPS=n sets the number of operations of each thread.
  */
 #include "config.h"
 
@@ -30,14 +32,18 @@
 #include "tests/lib/mem_store.h"
 #include "tests/lib/rng.h"
 
-#define THREADS	    4u
-#define OWN_BYTES   (2u << 20) /* of each thread */
-#define SHARED	    (THREADS * OWN_BYTES)
-#define SHARED_SIZE (2u << 20)
-#define DISK	    (SHARED + SHARED_SIZE)
-#define SECTORS	    (DISK >> 9)
-#define MAX_OP	    (512u << 10)
-#define STORE_MAX   (1ull << 30)
+#define THREADS	   4u
+#define OWN	   2u /* islands of each thread */
+#define ISLANDS	   (THREADS * OWN + 4u)
+#define ISLAND	   (1u << 20)
+#define STRIDE	   (80u << 20) /* their distance on the disk: other nodes hold their mappings */
+#define USED	   (ISLANDS * ISLAND)
+#define FILLER	   (ISLANDS * (uint64_t)STRIDE) /* what fills an image lies behind the islands */
+#define FILLER_MAX (128u << 20)
+#define DISK	   (FILLER + FILLER_MAX)
+#define SECTORS	   (USED >> 9)
+#define MAX_OP	   (512u << 10)
+#define STORE_MAX  (1ull << 30)
 
 /* The head of a written sector; the rest of it follows from these. */
 struct stamp {
@@ -62,6 +68,8 @@ struct bench {
 	struct image *im;
 	struct engine *e;
 	uint8_t shift, codec;
+	struct image_open_opts opts;
+	bool may_be_full;
 	unsigned ops;
 
 	_Atomic uint64_t clock;
@@ -81,6 +89,7 @@ struct worker {
 	uint32_t op;
 	uint8_t *buf;
 	struct record *seen;	 /* of a read's sectors, THREADS each, copied before it */
+	uint64_t refused;	 /* for want of space */
 	uint64_t reads, foreign; /* sectors read; written by others */
 };
 
@@ -201,6 +210,12 @@ static void judge(struct worker *w, uint64_t sector, const uint8_t *p, const str
 	judge_stamp(w, &s, seen);
 }
 
+/* Where @off, at which the islands touch, is on the disk. */
+static uint64_t on_disk(uint64_t off)
+{
+	return off / ISLAND * STRIDE + off % ISLAND;
+}
+
 /* ---- operations ------------------------------------------------------------------------- */
 
 struct range {
@@ -208,21 +223,26 @@ struct range {
 	size_t len;
 };
 
+/* A third of all operations meet in the first clusters of the first shared island. */
+#define HOT (256u << 10)
+
 static struct range pick_range(struct worker *w)
 {
 	static const unsigned align[] = {9, 12, 12, 14, 16, 16, 18};
 	bool shared = rng_chance(&w->rng, 70);
-	uint64_t base = shared ? SHARED : w->id * OWN_BYTES;
-	uint64_t room = shared ? SHARED_SIZE : OWN_BYTES;
+	unsigned first = shared ? THREADS * OWN : w->id * OWN;
+	unsigned end = shared ? ISLANDS : first + OWN;
+	bool hot = shared && rng_chance(&w->rng, 50);
+	uint64_t base = (first + (hot ? 0 : rng_below(&w->rng, end - first))) * ISLAND;
 	unsigned a = align[rng_below(&w->rng, 7)];
-	uint64_t off = rng_below(&w->rng, room >> a) << a;
+	uint64_t off = rng_below(&w->rng, (hot ? HOT : ISLAND) >> a) << a;
 	uint64_t len = (1 + rng_below(&w->rng, rng_chance(&w->rng, 80) ? 40 : MAX_OP >> 9)) << 9;
 
 	len = (len + (1u << a) - 1) >> a << a;
 	if (len > MAX_OP)
 		len = MAX_OP;
-	if (len > room - off)
-		len = room - off;
+	if (len > ISLAND - off)
+		len = ISLAND - off;
 	return (struct range){base + off, (size_t)len};
 }
 
@@ -255,6 +275,17 @@ static void finish(struct worker *w, struct range r, uint64_t start, bool zeros)
 	}
 }
 
+/* A write that was refused may still have happened in part, like one that never ends. */
+static void judge_end(struct worker *w, errint_t err, struct range r, uint64_t start, bool zeros)
+{
+	if (err == -ENOSPC && w->b->may_be_full)
+		w->refused++;
+	else if (err)
+		REQUIRE(!err, "%s: %d", zeros ? "write zeroes" : "write", err);
+	else
+		finish(w, r, start, zeros);
+}
+
 static void do_write(struct worker *w)
 {
 	struct range r = pick_range(w);
@@ -263,10 +294,9 @@ static void do_write(struct worker *w)
 	for (size_t at = 0; at < r.len; at += 512)
 		make_sector(w->buf + at, (r.off + at) >> 9, w->id, w->op);
 
-	errint_t err = engine_write(w->t, w->buf, r.off, r.len, rng_chance(&w->rng, 5));
+	errint_t err = engine_write(w->t, w->buf, on_disk(r.off), r.len, rng_chance(&w->rng, 5));
 
-	REQUIRE(!err, "write: %d", err);
-	finish(w, r, start, false);
+	judge_end(w, err, r, start, false);
 }
 
 static void do_zeroes(struct worker *w)
@@ -276,10 +306,9 @@ static void do_zeroes(struct worker *w)
 
 	begin_zeroes(w, r);
 
-	errint_t err = engine_write_zeroes(w->t, r.off, r.len);
+	errint_t err = engine_write_zeroes(w->t, on_disk(r.off), r.len);
 
-	REQUIRE(!err, "write zeroes: %d", err);
-	finish(w, r, start, true);
+	judge_end(w, err, r, start, true);
 }
 
 static void read_range(struct worker *w, struct range r)
@@ -291,7 +320,7 @@ static void read_range(struct worker *w, struct range r)
 	pthread_mutex_unlock(&w->b->lock);
 	memset(w->buf, 0xa5, r.len);
 
-	errint_t err = engine_read(w->t, w->buf, r.off, r.len);
+	errint_t err = engine_read(w->t, w->buf, on_disk(r.off), r.len);
 
 	REQUIRE(!err, "read: %d", err);
 	for (size_t at = 0; at < r.len; at += 512)
@@ -351,7 +380,7 @@ static void free_worker(struct worker *w)
 
 static void read_everything(struct worker *w)
 {
-	for (uint64_t off = 0; off < DISK; off += MAX_OP)
+	for (uint64_t off = 0; off < USED; off += MAX_OP)
 		read_range(w, (struct range){off, MAX_OP});
 }
 
@@ -359,7 +388,7 @@ static void run_threads(struct bench *b)
 {
 	struct worker w[THREADS];
 	pthread_t keeper;
-	uint64_t foreign = 0;
+	uint64_t foreign = 0, refused = 0;
 
 	for (unsigned i = 0; i < THREADS; i++)
 		new_worker(b, &w[i], i);
@@ -373,16 +402,17 @@ static void run_threads(struct bench *b)
 	read_everything(&w[0]);
 	for (unsigned i = 0; i < THREADS; i++) {
 		foreign += w[i].foreign;
+		refused += w[i].refused;
 		free_worker(&w[i]);
 	}
 	assert_true(foreign > 0); /* they did meet */
+	assert_int_equal(refused > 0, b->may_be_full);
 }
 
 static void open_bench(struct bench *b, bool read_only)
 {
-	const struct image_open_opts opts = {.read_only = read_only};
-
-	assert_int_equal(image_open(b->st, &opts, &b->im), 0);
+	b->opts.read_only = read_only;
+	assert_int_equal(image_open(b->st, &b->opts, &b->im), 0);
 	assert_int_equal(engine_new(b->im, NULL, &b->e), 0);
 }
 
@@ -422,9 +452,21 @@ static unsigned ops_of(unsigned normal)
 	return more ? (unsigned)strtoul(more, NULL, 10) : normal;
 }
 
-static void stress(uint8_t shift, uint8_t codec)
+/* Leave @left bytes of the second region, the only one for data. */
+static void fill_up(struct bench *b, uint64_t left)
 {
-	struct bench b = {.shift = shift, .codec = codec, .ops = ops_of(1200)};
+	struct worker w;
+
+	new_worker(b, &w, 0);
+	memset(w.buf, 0x77, MAX_OP);
+	for (uint64_t at = 0; at < FILLER_MAX - left; at += MAX_OP)
+		REQUIRE(!engine_write(w.t, w.buf, FILLER + at, MAX_OP, false), "filling up");
+	free_worker(&w);
+}
+
+static void stress(uint8_t shift, uint8_t codec, const struct image_open_opts *opts)
+{
+	struct bench b = {.shift = shift, .codec = codec, .opts = *opts, .ops = ops_of(800)};
 	const struct image_params params = {
 		.size = DISK, .cluster_shift = shift, .codec = codec, .level = 1};
 	struct image_stats stats;
@@ -435,6 +477,10 @@ static void stress(uint8_t shift, uint8_t codec)
 	pthread_mutex_init(&b.lock, NULL);
 	assert_int_equal(image_create(b.st, &params), 0);
 	open_bench(&b, false);
+	b.may_be_full = opts->max_regions;
+	if (b.may_be_full)
+		fill_up(&b, 4u << 20);
+	mem_store_dawdle(b.st);
 	run_threads(&b);
 	image_get_stats(b.im, &stats);
 	print_message("clusters of %u KiB, %s: %llu commits, %llu checkpoints, %llu blobs\n",
@@ -450,16 +496,42 @@ static void stress(uint8_t shift, uint8_t codec)
 
 static void raw(void **state)
 {
+	const struct image_open_opts opts = {0};
+
 	(void)state;
-	stress(16, CODEC_NONE);
-	stress(18, CODEC_NONE);
+	stress(16, CODEC_NONE, &opts);
+	stress(18, CODEC_NONE, &opts);
 }
 
 static void compressed(void **state)
 {
+	const struct image_open_opts opts = {0};
+
 	(void)state;
-	stress(16, CODEC_ZSTD);
-	stress(17, CODEC_ZSTD);
+	stress(16, CODEC_ZSTD, &opts);
+	stress(17, CODEC_ZSTD, &opts);
+}
+
+/* A journal of a few transactions, a checkpoint forced by every few nodes: everybody waits for it.
+ */
+static void tight_metadata(void **state)
+{
+	const struct image_open_opts opts = {.journal_length = 24 * 4096, .dirty_cap = 1};
+
+	(void)state;
+	stress(17, CODEC_NONE, &opts);
+	stress(16, CODEC_ZSTD, &opts);
+}
+
+/* Room for a third of what the threads write: they free it for each other with zeroes.  With
+ * compression the one region is for blobs, and none is left for anything else. */
+static void full(void **state)
+{
+	const struct image_open_opts opts = {.max_regions = 2};
+
+	(void)state;
+	stress(16, CODEC_NONE, &opts);
+	stress(16, CODEC_ZSTD, &opts);
 }
 
 int main(void)
@@ -467,6 +539,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(raw),
 		cmocka_unit_test(compressed),
+		cmocka_unit_test(tight_metadata),
+		cmocka_unit_test(full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

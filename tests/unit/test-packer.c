@@ -37,9 +37,9 @@ struct image {
 #define DISK_BASE 0x8000000u
 #define DISK_LEN  (16u << 20)
 
-const struct geometry *image_geometry(const struct image *im)
+uint32_t pack_layout_for(struct image *im, struct pack_blob *blob, unsigned n)
 {
-	return &im->geo;
+	return pack_layout(&im->geo, blob, n);
 }
 
 struct store *image_store(struct image *im)

@@ -293,10 +293,10 @@ static void test_snapshot_records(void **state)
 static void test_every_byte(void **state)
 {
 	static const struct byte_range any[] = {
-		{4, 4},		  /* crc, made right again */
-		{24, 8},	  /* sb_gen */
-		{REC(0) + 4, 9},  /* x32, and a below 2^40 */
-		{REC(0) + 17, 1}, /* unit inside its region */
+		{4, 4},				    /* crc, made right again */
+		{24, 8},			    /* sb_gen */
+		{REC(0) + 4, 9},		    /* x32, and a below 2^40 */
+		{REC(0) + 28, 1}, {REC(0) + 31, 1}, /* bits whose counterparts are clear */
 	};
 	struct disk_txn *txn = txn_space();
 	struct disk_record r = {.type = REC_MAP, .a = le64_make(5)};

@@ -69,12 +69,13 @@ static void test_ident_fields(void **state)
 		{48, 8, UINT64_MAX, BAD, "super_offset at 48"},
 		{56, 8, 0x40000, BAD, "super_offset at 56"},
 		{64, 8, 0x30000, BAD, "super_offset at 64: 196608 is not 262144"},
+		{72, 1, 0x1b, BAD, "creator at 72: \"?blk-img 0.1.0\" is not UTF-8 or has control"},
+		{73, 1, 0xff, BAD, "creator at 72: \"u?lk-img 0.1.0\""},
 		{72 + 20, 1, 'x', BAD, "padding of creator at 86: byte 92 holds 0x78"},
 	};
 	static const struct byte_range any[] = {
 		{8, 4},	  /* the checksum, made right again */
 		{16, 16}, /* uuid */
-		{72, 2},
 	};
 	struct disk_ident ident;
 
@@ -83,7 +84,7 @@ static void test_ident_fields(void **state)
 	break_each(&ident, sizeof(ident), pokes, COUNT(pokes), judge_ident);
 	break_reserved(&ident, sizeof(ident), (struct byte_range){35, 5}, judge_ident);
 	break_reserved(&ident, sizeof(ident), (struct byte_range){136, 3960}, judge_ident);
-	/* A creator of one byte: it and the next may be anything, the rest is padding. */
+	/* A creator of one byte: the rest is padding. */
 	memset(ident.creator, 0, sizeof(ident.creator));
 	ident.creator[0] = 'x';
 	break_every_byte(&ident, sizeof(ident), any, COUNT(any), judge_ident);
@@ -290,7 +291,7 @@ static void test_super_journal(void **state)
 		{128, 8, (uint64_t)-UNIT_SIZE, BAD, "journal_offset at 128"},
 		{128, 8, 2 * REGION_SIZE - JOURNAL_MIN, 0, NULL},
 		{136, 8, 0, BAD, "journal_offset at 128: 2097152 is not 0"},
-		{136, 8, JOURNAL_MIN - UNIT_SIZE, BAD, "journal_length at 136: 4190208 is not in"},
+		{136, 8, JOURNAL_LEAST - UNIT_SIZE, BAD, "journal_length at 136: 61440 is not in"},
 		{136, 8, JOURNAL_MIN + 512, BAD,
 		 "journal_length at 136: 4194816 is not a multiple"},
 		{136, 8, JOURNAL_MAX + UNIT_SIZE, BAD, "journal_length at 136"},

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Would the crash tests notice?  For each ordering rule (image/rules.h) the programs run on a build
+ * that breaks just this one, and have to fail; and without a broken rule, the same programs pass.
+ * A rule that can be broken without anybody noticing fails this test.
+ *
+ * CRASH_RULE=NAME tests one rule only.  Linked with libimage_mut.a.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "codecs/codec.h"
+#include "image/rules.h"
+#include "tests/crash/crash.h"
+
+#define PROGRAMS 60u
+
+/* ---- what brings a rule's failure about sooner ------------------------------------------- */
+
+static void weigh(struct config *cfg, enum op op, unsigned weight)
+{
+	cfg->weight[op] = weight;
+}
+
+static void with_codec(struct config *cfg)
+{
+	cfg->params.codec = CODEC_ZSTD;
+	weigh(cfg, OP_FULL_WRITE, 60);
+	weigh(cfg, OP_DISCARD, 12);
+}
+
+/* Freed clusters are used again soon. */
+static void nearly_full(struct config *cfg)
+{
+	config_nearly_full(cfg);
+	weigh(cfg, OP_DISCARD, 30);
+	weigh(cfg, OP_READ, 30);
+	weigh(cfg, OP_RESIZE, 0);
+}
+
+static void nearly_full_raw(struct config *cfg)
+{
+	cfg->params.codec = CODEC_NONE;
+	nearly_full(cfg);
+}
+
+static void many_checkpoints(struct config *cfg)
+{
+	weigh(cfg, OP_CHECKPOINT, 30);
+}
+
+static void small_journal(struct config *cfg)
+{
+	cfg->journal_length = 64 << 10;
+	weigh(cfg, OP_FLUSH, 40);
+	weigh(cfg, OP_CHECKPOINT, 10);
+}
+
+static void process_deaths(struct config *cfg)
+{
+	cfg->process = 100;
+}
+
+static void discards(struct config *cfg)
+{
+	weigh(cfg, OP_DISCARD, 40);
+	weigh(cfg, OP_FLUSH, 20);
+}
+
+static void flushes(struct config *cfg)
+{
+	weigh(cfg, OP_FLUSH, 60);
+}
+
+static void nothing(struct config *cfg)
+{
+	(void)cfg;
+}
+
+static const struct mutation {
+	const char *name;
+	void (*adjust)(struct config *cfg);
+} mutations[] = {
+	[RULE_INDEX_no_data_sync] = {"no_data_sync", nothing},
+	[RULE_INDEX_ckpt_no_sync] = {"ckpt_no_sync", many_checkpoints},
+	[RULE_INDEX_bm_inplace] = {"bm_inplace", many_checkpoints},
+	[RULE_INDEX_node_reuse_early] = {"node_reuse_early", many_checkpoints},
+	[RULE_INDEX_journal_reuse_early] = {"journal_reuse_early", small_journal},
+	[RULE_INDEX_open_no_sync] = {"open_no_sync", process_deaths},
+	[RULE_INDEX_reuse_early] = {"reuse_early", nearly_full_raw},
+	[RULE_INDEX_no_drain] = {"no_drain", nearly_full_raw},
+	[RULE_INDEX_log_before_data] = {"log_before_data", nothing},
+	[RULE_INDEX_blob_unit_free] = {"blob_unit_free", with_codec},
+	[RULE_INDEX_blob_append] = {"blob_append", with_codec},
+	[RULE_INDEX_blob_busy_bool] = {"blob_busy_bool", with_codec},
+	[RULE_INDEX_blob_limbo_bool] = {"blob_limbo_bool", with_codec},
+	[RULE_INDEX_pack_last_sector] = {"pack_last_sector", with_codec},
+	[RULE_INDEX_flush_stale_sync] = {"flush_stale_sync", flushes},
+	[RULE_INDEX_super_no_dsync] = {"super_no_dsync", many_checkpoints},
+	[RULE_INDEX_journal_no_dsync] = {"journal_no_dsync", nothing},
+	[RULE_INDEX_seq_no_gap] = {"seq_no_gap", nothing},
+	[RULE_INDEX_punch_early] = {"punch_early", discards},
+	[RULE_INDEX_replay_no_floor] = {"replay_no_floor", nothing},
+};
+_Static_assert(sizeof(mutations) / sizeof(*mutations) == NRULES, "a test for each rule");
+
+/* ---- running them ------------------------------------------------------------------------ */
+
+static void run_programs(const struct mutation *m, uint64_t broken)
+{
+	struct config cfg;
+
+	for (uint64_t seed = 1; seed <= PROGRAMS; seed++) {
+		config_random(&cfg, seed);
+		m->adjust(&cfg);
+		cfg.inject = false;
+		cfg.broken_rules = broken;
+		run_program(&cfg);
+	}
+}
+
+/* In a process of its own, which the failure ends.  Returns whether there was one, and says how. */
+static bool fails(const struct mutation *m, uint64_t broken, char *how, size_t size)
+{
+	int out[2], status;
+	size_t len = 0;
+	ssize_t n;
+
+	fflush(stdout);
+	if (pipe(out))
+		abort();
+	pid_t pid = fork();
+	if (pid < 0)
+		abort();
+	if (!pid) {
+		dup2(out[1], STDOUT_FILENO);
+		dup2(out[1], STDERR_FILENO);
+		close(out[0]);
+		close(out[1]);
+		run_programs(m, broken);
+		_exit(0);
+	}
+	close(out[1]);
+	while (len < size - 1 && (n = read(out[0], how + len, size - 1 - len)) > 0)
+		len += (size_t)n;
+	how[len] = '\0';
+	close(out[0]);
+	if (waitpid(pid, &status, 0) != pid)
+		abort();
+	return !WIFEXITED(status) || WEXITSTATUS(status);
+}
+
+/* The line that tells the failure, without what is around it. */
+static void print_result(const char *name, bool caught, char *how)
+{
+	char *line = strstr(how, "FAILED");
+
+	if (!line)
+		line = how;
+	line[strcspn(line, "\n")] = '\0';
+	printf("%-20s %s %.100s\n", name, caught ? "caught:" : "SURVIVED", caught ? line : "");
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	const char *only = getenv("CRASH_RULE");
+	unsigned survived = 0;
+	char how[4096];
+
+	(void)argc;
+	crash_report_init(argv[0]);
+	for (unsigned i = 0; i < NRULES; i++) {
+		if (only && strcmp(only, mutations[i].name))
+			continue;
+		bool caught = fails(&mutations[i], 1ull << i, how, sizeof(how));
+		print_result(mutations[i].name, caught, how);
+		survived += !caught;
+	}
+	return survived ? 1 : 0;
+}
