@@ -25,6 +25,7 @@
 
 #define CLUSTER_SHIFT 16
 #define CLUSTER	      (1ull << CLUSTER_SHIFT)
+#define BATCH	      64u  /* blobs placed together, as convert does */
 #define LEAF	      256u /* clusters of a leaf: the distance of runs in the spread layout */
 
 struct disk {
@@ -64,15 +65,17 @@ static void add_raw(struct bulk *b, uint64_t cluster, unsigned n)
 
 static void add_zstd(struct bulk *b, uint64_t cluster, unsigned n)
 {
-	struct bulk_blob blob[LEAF];
+	struct bulk_blob blob[BATCH];
 	struct bulk_place place;
 
-	for (unsigned i = 0; i < n; i++)
-		blob[i] = (struct bulk_blob){.vcluster = cluster + i,
-					     .len = stored_size(cluster + i)};
-	for (unsigned i = 0; i < n; i += place.n) {
-		if (bulk_place_blobs(b, blob + i, n - i < 64 ? n - i : 64, &place) ||
-		    bulk_map_blobs(b, blob + i, place.n, place.file_off))
+	for (; n; n -= place.n, cluster += place.n) {
+		unsigned batch = n < BATCH ? n : BATCH;
+
+		for (unsigned i = 0; i < batch; i++)
+			blob[i] = (struct bulk_blob){.vcluster = cluster + i,
+						     .len = stored_size(cluster + i)};
+		if (bulk_place_blobs(b, blob, batch, &place) ||
+		    bulk_map_blobs(b, blob, place.n, place.file_off))
 			exit(1);
 	}
 }

@@ -30,7 +30,7 @@ struct store *sample_image(struct surgery *s);
 struct outcome {
 	struct check_result res;
 	unsigned lines;
-	char text[16384]; /* what was reported, line by line */
+	char text[2000]; /* what was reported, line by line, as far as there is room */
 };
 
 /* Check the image as @opts say, but for the reports. */

@@ -87,9 +87,9 @@ struct desc surgery_node(struct surgery *s, unsigned level, uint64_t index, stru
 
 		assert(checksum_node(s->uuid_seed, l, index >> NODE_SHIFT * (l - level), n) ==
 		       self.aux);
-		if (l == level)
+		if (l == level && node)
 			*node = *n;
-		else
+		if (l > level)
 			self = desc_from_disk(
 				&n->entry[index >> NODE_SHIFT * (l - level - 1) & 0xff]);
 	}
@@ -100,7 +100,7 @@ void surgery_set_node(struct surgery *s, unsigned level, uint64_t index,
 		      const struct disk_node *node)
 {
 	struct disk_node n;
-	struct desc self = surgery_node(s, level, index, &n);
+	struct desc self = surgery_node(s, level, index, NULL);
 
 	assert(desc_type(self) == DESC_NODE);
 	n = *node;

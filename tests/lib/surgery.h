@@ -25,7 +25,7 @@ void surgery_super(struct surgery *s);
 /* Write s->sb, with its checksum, to one slot. */
 void surgery_super_copy(struct surgery *s, unsigned slot);
 
-/* Where the node at (@level, @index) is; HOLE: nowhere. */
+/* Where the node at (@level, @index) is; HOLE: nowhere.  @node, its contents, may be NULL. */
 struct desc surgery_node(struct surgery *s, unsigned level, uint64_t index, struct disk_node *node);
 /* Overwrite it in place, and fix the CRCs up to the superblock. */
 void surgery_set_node(struct surgery *s, unsigned level, uint64_t index,

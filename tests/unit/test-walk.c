@@ -96,10 +96,8 @@ static void extents_are_the_descriptors(void **state)
 	(void)state;
 	for (uint64_t v = 0; v < RAW_FIRST + RAW_COUNT; v++) {
 		/* Leaves between the blobs and the raw clusters do not exist. */
-		struct disk_node n;
-		struct desc d = desc_type(surgery_node(&s, 0, v / 256, &n)) == DESC_NODE
-					? desc_from_disk(&n.entry[v % 256])
-					: desc_hole();
+		bool leaf = desc_type(surgery_node(&s, 0, v / 256, NULL)) == DESC_NODE;
+		struct desc d = leaf ? surgery_desc(&s, v) : desc_hole();
 		const struct map_extent *e = find(r, v * CLUSTER);
 		struct extent at = desc_extent(&s.geo, d);
 
@@ -271,12 +269,11 @@ static void damage_ends_a_walk(void **state)
 {
 	struct surgery s;
 	struct store *st = sample_image(&s);
-	struct disk_node n;
 	struct map_totals t;
 	struct record *r = calloc(1, sizeof(*r));
 
 	(void)state;
-	mem_store_flip(st, (desc_unit(surgery_node(&s, 0, FAR / 256, &n)) << UNIT_SHIFT) + 9);
+	mem_store_flip(st, (desc_unit(surgery_node(&s, 0, FAR / 256, NULL)) << UNIT_SHIFT) + 9);
 	struct image *im = open_image(st, true);
 	assert_int_equal(walk_totals(im, &t), -EBADMSG);
 	assert_int_equal(walk_extents(im, 0, UINT64_MAX, record_extent, r), -EBADMSG);
