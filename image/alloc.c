@@ -336,7 +336,8 @@ errint_t alloc_clear(struct image *im, struct desc d, bool hold)
 	size_t from, len;
 
 	assert(e.len);
-	if (!r || !r->in_use)
+	/* A tree may say what it likes: a blob among clusters, a node among blobs. */
+	if (!r || !r->in_use || (r->class_ != CLASS_MIXED && r->class_ != class_for(d)))
 		return -EBADMSG;
 	assert(r->bits);
 	desc_bits(im, d, r, &from, &len);
@@ -363,12 +364,12 @@ errint_t region_start(struct image *im, uint64_t region, enum region_class class
 		g->region = calloc(GROUP_REGIONS, sizeof(*g->region));
 		if (!g->region)
 			return -ENOMEM;
-		g->in_use = 1;
 	}
 	struct region *r = &g->region[region % GROUP_REGIONS];
 	struct region_bits *b = calloc(1, sizeof(*b) + bits_bytes(class_));
 	if (!b)
 		return -ENOMEM;
+	g->in_use = 1;
 	if (r->in_use)
 		im->alloc.used_units -= REGION_UNITS - r->free_units;
 	free(r->bits);

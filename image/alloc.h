@@ -44,6 +44,7 @@ struct region {
 	uint32_t backed;  /* nodes only: units below have space on the host */
 	uint32_t longest; /* no free run is longer, in units; raised by every free */
 	uint8_t slots, in_use, class_;
+	bool headed;   /* its header has space on the host */
 	uint8_t dirty; /* blocks that differ from disk */
 };
 
@@ -63,6 +64,7 @@ struct alloc {
 	struct alloc_group *group;
 	uint64_t ngroups;  /* entries in group[] */
 	uint64_t nregions; /* regions that the file's length covers */
+	uint64_t end;	   /* units before it may be allocated: a device ends where it likes */
 	uint64_t used_units;
 	uint64_t trims; /* calls of alloc_trim() */
 	uint32_t root_crc[ALLOC_ROOT_BLOCKS];
@@ -74,8 +76,10 @@ struct alloc {
 
 	uint64_t search[5]; /* by class: region at which to search on */
 	unsigned exhausted; /* by class: no region has space; cleared by every free */
-	bool meta_short; /* the reserve for nodes is not complete: no data may be allocated (A3) */
-	bool growing;	 /* somebody makes the file longer */
+	bool meta_short;    /* the reserve for nodes is not complete: no data may be allocated (A3);
+			       a checkpoint decides it */
+	bool first_fit;	    /* for everything, not only nodes: a test wants space to be reused */
+	bool growing;	    /* somebody makes the file longer */
 };
 
 /* Reads the alloc root and all group tables.  Opening only, may block. */

@@ -205,7 +205,9 @@ static errint_t read_bitmap(struct image *im, uint64_t region, const struct disk
 	}
 	if (err)
 		return err;
+	pthread_mutex_lock(&im->lock);
 	image_limits(im, &lim);
+	pthread_mutex_unlock(&im->lock);
 	return validate_bitmap(bits, region, e, &lim, why);
 }
 
@@ -252,6 +254,28 @@ static errint_t current_bits(struct image *im, uint64_t region, uint8_t *bits,
 	}
 }
 
+errint_t alloc_back_header(struct image *im, uint64_t region)
+{
+	uint64_t len = region ? REGION_HEADER_UNITS * UNIT_SIZE : ZERO_WINDOW_OFFSET;
+
+	return im->read_only ? 0 : store_allocate(im->st, region << REGION_SHIFT, len);
+}
+
+/* A bitmap that is brought into memory will be changed, and then written.  Once for each region:
+ * allocating makes the host wait for all that is in flight. */
+static errint_t back_once(struct image *im, uint64_t region)
+{
+	pthread_mutex_lock(&im->lock);
+	struct region *r = region_get(im, region);
+	bool done = r->headed;
+	pthread_mutex_unlock(&im->lock);
+	errint_t err = done ? 0 : alloc_back_header(im, region);
+
+	SCOPED_LOCK(&im->lock);
+	r->headed |= !err;
+	return err;
+}
+
 errint_t alloc_load(struct image *im, uint64_t region)
 {
 	struct disk_alloc_entry e;
@@ -261,6 +285,9 @@ errint_t alloc_load(struct image *im, uint64_t region)
 		return -ENOMEM;
 	errint_t err = current_bits(im, region, buf, &e, &in_memory);
 	if (err || in_memory)
+		return err;
+	err = back_once(im, region);
+	if (err)
 		return err;
 
 	size_t bytes = bits_bytes(e.class_);

@@ -26,6 +26,14 @@ static inline unsigned reserved_units(const struct geometry *g, uint64_t region,
 	return REGION_HEADER_UNITS;
 }
 
+/* Units of @region that may be allocated. */
+static inline unsigned region_end(const struct image *im, uint64_t region)
+{
+	uint64_t left = im->alloc.end - region * REGION_UNITS;
+
+	return left < REGION_UNITS ? (unsigned)left : REGION_UNITS;
+}
+
 /* The region, or NULL when its group was never used. */
 static inline struct region *region_get(struct image *im, uint64_t region)
 {
@@ -56,6 +64,10 @@ uint32_t busy_count(struct image *im, uint64_t unit);
 errint_t busy_add(struct image *im, uint64_t unit);
 /* Space in the table for @n more pieces. */
 errint_t busy_reserve(struct image *im, unsigned n);
+
+/* Space on the host for the alloc blocks in the header of @region, which a checkpoint writes and
+ * must not fail to (A3).  Lock not held; may block.  -ENOSPC. */
+errint_t alloc_back_header(struct image *im, uint64_t region);
 
 /* Where block @i of a region's bitmap stands in @slot. */
 uint64_t bitmap_block_offset(uint64_t region, unsigned i, unsigned slot);

@@ -72,14 +72,15 @@ static bool find_in_region(struct image *im, uint64_t region, struct region *r,
 			   const struct wanted *w, struct found *f)
 {
 	unsigned start = reserved_units(&im->geo, region, r->class_);
-	unsigned from = w->first_fit ? r->low : r->hint;
+	unsigned end = region_end(im, region);
+	unsigned from = w->first_fit || im->alloc.first_fit ? r->low : r->hint;
 
 	start = (start + w->step - 1) / w->step * w->step;
 	if (from < start)
 		from = start;
-	if (find_run(im, region, r, w, from, REGION_UNITS, f))
+	if (find_run(im, region, r, w, from, end, f))
 		goto found;
-	if (from > start && find_run(im, region, r, w, start, REGION_UNITS, f))
+	if (from > start && find_run(im, region, r, w, start, end, f))
 		goto found;
 	r->longest = w->min - 1;
 	return false;
@@ -100,7 +101,7 @@ static errint_t take_region(struct image *im, enum region_class class_, uint64_t
 		struct region *r = region_get(im, i);
 		bool table = i && i % GROUP_REGIONS == 0;
 
-		if (r && r->in_use)
+		if ((r && r->in_use) || region_end(im, i) < REGION_UNITS)
 			continue;
 		if (class_ == CLASS_BLOB && table)
 			continue; /* R1 */
@@ -116,14 +117,17 @@ static errint_t take_region(struct image *im, enum region_class class_, uint64_t
 static errint_t search(struct image *im, const struct wanted *w, struct found *f, struct need *need)
 {
 	struct alloc *a = &im->alloc;
-	uint64_t start = w->first_fit ? 0 : a->search[w->class_];
+	uint64_t start = w->first_fit || a->first_fit ? 0 : a->search[w->class_];
 
 	for (uint64_t i = 0; i < a->nregions && !(a->exhausted >> w->class_ & 1); i++) {
 		uint64_t region = (start + i) % a->nregions;
 		struct region *r = region_get(im, region);
 
-		if (!r) {
-			i += GROUP_REGIONS - 1 - region % GROUP_REGIONS;
+		if (!r) { /* nor the rest of its group; then from region 0 on */
+			uint64_t rest = GROUP_REGIONS - 1 - region % GROUP_REGIONS;
+			uint64_t last = a->nregions - 1 - region;
+
+			i += rest < last ? rest : last;
 			continue;
 		}
 		if (!region_serves(region, r, w->class_) || r->free_units < w->min ||
@@ -243,9 +247,11 @@ static errint_t grow(struct image *im)
 	uint64_t regions = a->nregions;
 	pthread_mutex_unlock(&im->lock);
 
-	errint_t err = regions < im->max_regions
+	errint_t err = regions < im->max_regions && !im->st->fixed
 			       ? store_truncate(im->st, (regions + 1) << REGION_SHIFT)
 			       : -ENOSPC;
+	if (!err)
+		err = alloc_back_header(im, regions);
 
 	SCOPED_LOCK(&im->lock);
 	if (!err)
@@ -272,6 +278,7 @@ errint_t alloc_set_regions(struct image *im, uint64_t regions)
 		a->ngroups = groups;
 	}
 	a->nregions = regions;
+	a->end = regions * REGION_UNITS;
 	return 0;
 }
 
@@ -281,6 +288,10 @@ errint_t alloc_more(struct image *im, struct need *need)
 
 	if (err != -ENOSPC)
 		return err;
+	/* While an image is opened nothing is in limbo, and without a journal there is no
+	 * checkpoint. */
+	if (!im->journal.length)
+		return -ENOSPC;
 	switch (need->rounds++) {
 	case 0: /* what was freed may only be waiting for its transaction, or for its readers */
 		return need->guarded ? txn_commit(im) : limbo_drain(im);
@@ -304,10 +315,10 @@ static unsigned free_below(struct image *im, uint64_t region, const struct regio
 	return n > r->busy ? n - r->busy : 0;
 }
 
-/* The unit below which @r has @n free ones more than below @from; at most the region's end. */
-static unsigned limit_for(const struct region *r, unsigned from, unsigned n)
+/* The unit below which @r has @n free ones more than below @from; at most @end. */
+static unsigned limit_for(const struct region *r, unsigned from, unsigned end, unsigned n)
 {
-	while (from < REGION_UNITS && n)
+	while (from < end && n)
 		n -= unit_clear(r, from++);
 	return from;
 }
@@ -327,13 +338,16 @@ static errint_t reserve_step(struct image *im, unsigned n, struct need *need, st
 			need->region = i;
 			return -EAGAIN;
 		}
-		unsigned have = free_below(im, i, r, r->backed);
+		unsigned from = reserved_units(&im->geo, i, r->class_), end = region_end(im, i);
 
-		if (have < n && r->backed < REGION_UNITS) {
-			unsigned to = limit_for(r, r->backed, n - have + r->busy);
+		from = from < r->backed ? r->backed : from;
+		unsigned have = free_below(im, i, r, from);
 
-			*back = (struct extent){(i * REGION_UNITS + r->backed) << UNIT_SHIFT,
-						(uint64_t)(to - r->backed) << UNIT_SHIFT};
+		if (have < n && from < end) {
+			unsigned to = limit_for(r, from, end, n - have + r->busy);
+
+			*back = (struct extent){(i * REGION_UNITS + from) << UNIT_SHIFT,
+						(uint64_t)(to - from) << UNIT_SHIFT};
 			*backed = r;
 			r->backed = to;
 			return -EAGAIN;
@@ -358,8 +372,6 @@ errint_t alloc_meta_reserve(struct image *im, unsigned n)
 		need.kind = NEED_NOTHING;
 		pthread_mutex_lock(&im->lock);
 		errint_t err = reserve_step(im, n, &need, &back, &r);
-		if (!err)
-			im->alloc.meta_short = false;
 		pthread_mutex_unlock(&im->lock);
 		if (err != -EAGAIN)
 			return err;
@@ -374,8 +386,7 @@ errint_t alloc_meta_reserve(struct image *im, unsigned n)
 		if (err) {
 			SCOPED_LOCK(&im->lock);
 			if (r)
-				r->backed = 0;
-			im->alloc.meta_short = true;
+				r->backed = back.off >> UNIT_SHIFT & (REGION_UNITS - 1);
 			return err;
 		}
 	}

@@ -96,6 +96,30 @@ static errint_t make_room(struct ckpt *c, unsigned nodes, unsigned blocks)
 }
 
 /*
+ * Space for @nodes nodes, and for those of the next two checkpoints (A3).  Without the latter no
+ * data is allocated any more, so that from here on nodes only move: what is left is enough for that
+ * for ever, since it was complete at the last checkpoint.
+ */
+static errint_t reserve_nodes(struct image *im, unsigned nodes)
+{
+	errint_t err = alloc_meta_reserve(im, nodes + 2 * (im->dirty_cap + MAX_LEVELS));
+
+	pthread_mutex_lock(&im->lock);
+	im->alloc.meta_short = err;
+	pthread_mutex_unlock(&im->lock);
+	return err == -ENOSPC ? alloc_meta_reserve(im, nodes) : err;
+}
+
+/* How many nodes to be ready for when @dirty have to be written and more become dirty meanwhile;
+ * but never without need for more than were reserved earlier. */
+static unsigned nodes_to_expect(struct image *im, unsigned dirty)
+{
+	unsigned most = im->dirty_cap + MAX_LEVELS, nodes = dirty + dirty / 8 + 64;
+
+	return nodes < most ? nodes : dirty < most ? most : dirty;
+}
+
+/*
  * Take the commit lock and freeze, having reserved what that needs.  On success the commit lock is
  * held: the closed transaction is still to be written.
  */
@@ -131,10 +155,10 @@ static errint_t reserve_and_freeze(struct image *im, struct ckpt *c,
 				return err;
 			continue;
 		}
-		nodes = dirty + dirty / 8 + 64;
+		nodes = nodes_to_expect(im, dirty);
 		blocks = more + more / 8 + 64;
 		if (!err)
-			err = alloc_meta_reserve(im, nodes);
+			err = reserve_nodes(im, nodes);
 		if (!err)
 			err = make_room(c, nodes, blocks);
 		if (err)

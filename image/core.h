@@ -60,7 +60,7 @@ struct image {
 	bool journaled; /* the file holds a journal */
 	uint64_t max_regions;
 	uint64_t broken_rules;
-	unsigned dirty_cap;
+	bool fixed_cap; /* dirty_cap was asked for */
 	const struct image_wait_ops *wait;
 
 	pthread_mutex_t lock;
@@ -76,6 +76,7 @@ struct image {
 
 	struct disk_super super; /* newest durable one */
 	uint64_t size;		 /* bytes of the head */
+	unsigned dirty_cap;	 /* dirty nodes that force a checkpoint */
 	uint32_t epoch;
 	uint32_t head_parent;
 	uint64_t replayed;

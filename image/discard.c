@@ -27,19 +27,25 @@ static struct desc empty_desc(struct image *im)
 	return im->incompat & INCOMPAT_BACKING ? desc_zero_make(im->epoch) : desc_hole();
 }
 
-static errint_t need_gate(struct image *im, bool gated, struct need *need)
+static errint_t need_gate(struct image *im, struct need *need)
 {
-	return gated && im->gate_closed ? need_event(im, need) : 0;
+	return im->gate_closed ? need_event(im, need) : 0;
 }
 
-/* One try at [@v, @v + @count), within one leaf.  Lock held. */
-static errint_t try_unmap(struct image *im, uint64_t v, unsigned count, bool gated,
+/*
+ * One try at [@v, @v + @count), within one leaf.  @size: the disk's when the caller chose the
+ * clusters, and -ESTALE when it has another one now; 0: whether or not the gate is closed.  Lock
+ * held.
+ */
+static errint_t try_unmap(struct image *im, uint64_t v, unsigned count, uint64_t size,
 			  struct need *need)
 {
 	struct desc d = empty_desc(im);
 	struct node *leaf;
-	errint_t err = im->failed ? im->failed : need_gate(im, gated, need);
+	errint_t err = im->failed ? im->failed : size ? need_gate(im, need) : 0;
 
+	if (!err && size && size != im->size)
+		return -ESTALE;
 	if (!err && excl_held(im, v, count))
 		err = need_event(im, need);
 	if (!err)
@@ -52,7 +58,7 @@ static errint_t try_unmap(struct image *im, uint64_t v, unsigned count, bool gat
 	return txn_log_range(im, leaf, v, count, d);
 }
 
-static errint_t unmap(struct image *im, uint64_t v, uint64_t count, bool gated)
+static errint_t unmap(struct image *im, uint64_t v, uint64_t count, uint64_t size)
 {
 	while (count) {
 		unsigned n = NODE_ENTRIES - (v & (NODE_ENTRIES - 1));
@@ -63,7 +69,7 @@ static errint_t unmap(struct image *im, uint64_t v, uint64_t count, bool gated)
 			n = (unsigned)count;
 		do {
 			pthread_mutex_lock(&im->lock);
-			err = try_unmap(im, v, n, gated, &need);
+			err = try_unmap(im, v, n, size, &need);
 			pthread_mutex_unlock(&im->lock);
 		} while (image_again(im, &err, &need));
 		if (err)
@@ -76,7 +82,7 @@ static errint_t unmap(struct image *im, uint64_t v, uint64_t count, bool gated)
 
 errint_t discard_clusters(struct image *im, uint64_t v, uint64_t count)
 {
-	return unmap(im, v, count, false);
+	return unmap(im, v, count, 0);
 }
 
 /* --- parts of a cluster ---------------------------------------------------------------------- */
@@ -84,6 +90,7 @@ errint_t discard_clusters(struct image *im, uint64_t v, uint64_t count)
 struct part {
 	uint64_t vcluster;
 	uint32_t from, to; /* bytes within the cluster */
+	uint64_t size;	   /* of the disk when they were chosen */
 	struct extent punch;
 	uint64_t guard;
 	bool nothing; /* reads as zeros already */
@@ -103,8 +110,10 @@ static void rest_add(struct zero_rest *rest, uint64_t off, uint64_t len)
 static errint_t try_part(struct image *im, struct part *p, struct need *need)
 {
 	struct desc d;
-	errint_t err = im->failed ? im->failed : need_gate(im, true, need);
+	errint_t err = im->failed ? im->failed : need_gate(im, need);
 
+	if (!err && p->size != im->size)
+		err = -ESTALE;
 	if (!err)
 		err = map_lookup(im, p->vcluster, &d, need);
 	if (err)
@@ -160,41 +169,55 @@ static errint_t zero_part(struct image *im, struct part *p, struct zero_rest *re
 	return err;
 }
 
-static errint_t zero_range(struct image *im, uint64_t off, uint64_t len, struct zero_rest *rest)
+/* -ESTALE: the disk's size changed meanwhile, and with it what its last cluster is; again. */
+static errint_t try_zero(struct image *im, uint64_t off, uint64_t len, struct zero_rest *rest)
 {
 	unsigned shift = im->geo.cluster_shift;
-	uint64_t mask = cluster_size(&im->geo) - 1, end = off + len;
+	uint64_t mask = cluster_size(&im->geo) - 1, end = off + len, size = image_size(im);
 	uint64_t first = (off + mask) >> shift, last = end >> shift;
 	errint_t err = 0;
 
 	rest->n = 0;
-	if (im->read_only)
-		return -EROFS;
 	/* The last cluster of the disk may be cut by its end: covering what exists of it covers it.
 	 */
-	if (end == image_size(im))
+	if (end == size)
 		last = clusters_for(&im->geo, end);
 	if (first > last) {
-		struct part p = {.vcluster = last, .from = off & mask, .to = end & mask};
+		struct part p = {
+			.vcluster = last, .from = off & mask, .to = end & mask, .size = size};
 
 		return zero_part(im, &p, rest);
 	}
 	if (off & mask) {
-		struct part p = {
-			.vcluster = off >> shift, .from = off & mask, .to = (uint32_t)mask + 1};
+		struct part p = {.vcluster = off >> shift,
+				 .from = off & mask,
+				 .to = (uint32_t)mask + 1,
+				 .size = size};
 
 		err = zero_part(im, &p, rest);
 	}
 	if (!err)
-		err = unmap(im, first, last - first, true);
+		err = unmap(im, first, last - first, size);
 	if (!err && end > last << shift) {
-		struct part p = {.vcluster = last, .from = 0, .to = end & mask};
+		struct part p = {.vcluster = last, .from = 0, .to = end & mask, .size = size};
 
 		err = zero_part(im, &p, rest);
 	}
 	for (unsigned i = 0; i < rest->n; i++)
 		if (rest->r[i].off + rest->r[i].len > end)
 			rest->r[i].len = end - rest->r[i].off;
+	return err;
+}
+
+static errint_t zero_range(struct image *im, uint64_t off, uint64_t len, struct zero_rest *rest)
+{
+	errint_t err;
+
+	if (im->read_only)
+		return -EROFS;
+	do
+		err = try_zero(im, off, len, rest);
+	while (err == -ESTALE);
 	return err;
 }
 

@@ -274,15 +274,38 @@ static errint_t read_metadata(struct image *im, uint64_t *next_seq)
 	return err;
 }
 
-static uint64_t max_dirty_nodes(struct image *im)
+/* A cap that a disk of @size bytes has use for.  It never falls: what is dirty may be that much. */
+static void raise_dirty_cap(struct image *im, uint64_t size)
 {
-	uint64_t n = clusters_for(&im->geo, im->size), sum = 0;
+	uint64_t n = clusters_for(&im->geo, size);
+	uint64_t cap = 1; /* one more than there are is never reached */
 
 	for (unsigned l = 0; l < im->map.levels; l++) {
 		n = div_round_up(n, NODE_ENTRIES);
-		sum += n;
+		cap += n;
 	}
-	return sum;
+	if (cap > DIRTY_CAP)
+		cap = DIRTY_CAP;
+	if (!im->fixed_cap && im->dirty_cap < cap)
+		im->dirty_cap = (unsigned)cap;
+	if (im->dirty_cap < 2 * MAX_LEVELS)
+		im->dirty_cap = 2 * MAX_LEVELS;
+}
+
+/* R3: a file may end at its last used unit, and is made whole before anything is allocated behind
+ * that.  A device is as long as it is. */
+static errint_t make_whole(struct image *im)
+{
+	uint64_t whole = im->alloc.nregions << REGION_SHIFT, length;
+	errint_t err = store_length(im->st, &length);
+
+	if (err || length >= whole)
+		return err;
+	err = im->st->fixed ? -ENOSPC : store_truncate(im->st, whole);
+	if (err != -ENOSPC)
+		return err;
+	im->alloc.end = length >> UNIT_SHIFT;
+	return 0;
 }
 
 /* Section 7, open, step 7: nothing is accepted before a superblock newer than all that was
@@ -290,22 +313,17 @@ static uint64_t max_dirty_nodes(struct image *im)
 static errint_t start_writing(struct image *im, const struct image_open_opts *opts,
 			      uint64_t next_seq)
 {
-	uint64_t nodes = max_dirty_nodes(im);
-	errint_t err = txn_open(im, next_seq + (RULE_BROKEN(im, seq_no_gap) ? 0 : 1000));
+	errint_t err = txn_open(im, next_seq + 1000);
 
-	im->dirty_cap = opts->dirty_cap	    ? opts->dirty_cap
-			: nodes < DIRTY_CAP ? (unsigned)nodes
-					    : DIRTY_CAP;
-	if (im->dirty_cap < 2 * MAX_LEVELS)
-		im->dirty_cap = 2 * MAX_LEVELS;
+	raise_dirty_cap(im, im->size);
+	if (!err)
+		err = make_whole(im);
 	if (!err && !im->journal.length) {
 		uint64_t len = opts->journal_length ? opts->journal_length
 						    : journal_default_length(im->size);
 
 		err = journal_make(im, len);
 	}
-	if (!err)
-		err = alloc_meta_reserve(im, 2 * (im->dirty_cap + MAX_LEVELS));
 	if (!err)
 		err = checkpoint(im, NULL);
 	return err;
@@ -342,6 +360,9 @@ errint_t image_open(struct store *st, const struct image_open_opts *opts, struct
 	im->wait = opts->wait;
 	im->broken_rules = opts->broken_rules;
 	im->max_regions = opts->max_regions ? opts->max_regions : MAX_REGIONS;
+	im->alloc.first_fit = opts->first_fit;
+	im->dirty_cap = opts->dirty_cap;
+	im->fixed_cap = opts->dirty_cap;
 	im->map.max_nodes = opts->cache_nodes ? opts->cache_nodes : CACHE_NODES;
 	im->guards.epoch = im->guards.oldest = 1;
 	pthread_mutex_init(&im->lock, NULL);
@@ -467,6 +488,7 @@ static errint_t resize_to(struct image *im, struct resize *r)
 	if (!err) {
 		SCOPED_LOCK(&im->lock);
 		err = map_grow(im, keep);
+		raise_dirty_cap(im, r->to);
 	}
 	if (err)
 		return err;

@@ -49,6 +49,7 @@ struct image_open_opts {
 	uint64_t journal_length; /* of a journal yet to be made; 0: by disk size.  Tests only */
 	unsigned dirty_cap;	 /* dirty nodes that force a checkpoint; 0: default */
 	unsigned cache_nodes;	 /* map nodes kept in memory; 0: default */
+	bool first_fit;		 /* use freed space again as soon as possible; tests only */
 	uint64_t broken_rules;	 /* enum rule bits that a test build breaks on purpose (rules.h) */
 };
 

@@ -70,7 +70,9 @@ static bool take_ready(struct image *im, struct limbo_item *item)
 
 static void release(struct image *im, const struct limbo_item *item)
 {
-	struct extent e = item->punch ? alloc_punchable(im, item->ext) : (struct extent){0, 0};
+	/* Region 0 becomes space for nodes, which stays allocated on the host (A3). */
+	bool punch = item->punch && region_of(item->ext.off);
+	struct extent e = punch ? alloc_punchable(im, item->ext) : (struct extent){0, 0};
 
 	if (e.len) {
 		/* Our hold keeps the pieces from being allocated meanwhile. */

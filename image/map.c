@@ -196,7 +196,21 @@ static void mark_dirty(struct image *im, struct node *n)
 	for (; n && !n->dirty; n = n->parent) {
 		n->dirty = true;
 		im->map.dirty++;
+		im->map.pinned -= n->pins > 0;
 	}
+}
+
+void map_pin(struct image *im, struct node *leaf)
+{
+	if (!leaf->pins++)
+		im->map.pinned += !leaf->dirty;
+}
+
+void map_unpin(struct image *im, struct node *leaf)
+{
+	assert(leaf->pins > 0);
+	if (!--leaf->pins)
+		im->map.pinned -= !leaf->dirty;
 }
 
 void map_set(struct image *im, struct node *leaf, uint64_t v, struct desc d)
@@ -385,6 +399,7 @@ static struct desc freeze_node(struct freeze *f, struct node *n)
 		free_old_place(f, n, old);
 	n->dirty = false;
 	f->im->map.dirty--;
+	f->im->map.pinned += n->pins > 0;
 	return n->unit ? desc_node_make(n->unit, n->birth, n->crc) : desc_hole();
 }
 

@@ -30,9 +30,9 @@ struct node {
 	uint32_t crc;
 	uint16_t slot;	 /* in its parent */
 	uint16_t nchild; /* loaded */
-	uint16_t pins;	 /* plans that will change it */
 	uint8_t level;
 	bool dirty;
+	uint32_t pins;	 /* plans that will change it */
 	uint64_t frozen; /* the freeze that gave it its place; see map.written */
 	struct desc entry[NODE_ENTRIES];
 };
@@ -43,6 +43,7 @@ struct map {
 	uint8_t levels;
 	struct node *oldest, *newest;
 	unsigned nodes, dirty;
+	unsigned pinned;    /* pinned and not dirty yet */
 	unsigned max_nodes; /* evict clean ones above this */
 	uint64_t freezes;   /* so far */
 	uint64_t written;   /* what this and earlier ones froze can be read from disk again */
@@ -67,6 +68,10 @@ MUST_CHECK errint_t map_leaf(struct image *im, uint64_t v, bool make, struct nod
 
 /* Set the entry of cluster @v in its leaf, and mark the path dirty. */
 void map_set(struct image *im, struct node *leaf, uint64_t v, struct desc d);
+
+/* A plan is going to change @leaf: it stays in memory, and counts towards what will be dirty. */
+void map_pin(struct image *im, struct node *leaf);
+void map_unpin(struct image *im, struct node *leaf);
 
 /* Bring a node into memory.  Lock not held; may block. */
 MUST_CHECK errint_t map_load(struct image *im, const struct node_ref *ref);

@@ -155,7 +155,8 @@ void plan_write_cancel(struct image *im, struct write_plan *p);
 
 /*
  * A DSYNC write of the plan failed with @err.  That may have been the one report of an earlier
- * write's loss: a fail-stop, as for any failed sync (docs/format.md section 11).  Releases the plan.
+ * write's loss: a fail-stop, as for any failed sync (docs/format.md section 11).  Releases the
+ * plan.
  */
 void plan_write_sync_failed(struct image *im, struct write_plan *p, errint_t err);
 

@@ -58,6 +58,8 @@ static errint_t take_cluster(struct image *im, struct image_writer *w, uint64_t 
 	unsigned cu = cluster_units(&im->geo), got;
 	errint_t err;
 
+	if (im->alloc.meta_short)
+		return -ENOSPC; /* also from a window: what it costs is nodes (A3) */
 	if (!w) {
 		err = alloc_reserve_clusters(im, 1, unit, &got, need);
 		im->stats.clusters_allocated += !err;
@@ -161,7 +163,8 @@ static void add_direct(struct write_plan *p, const struct piece *c, struct desc 
 	p->len += c->len;
 }
 
-static void add_fill(struct write_plan *p, const struct piece *c, struct node *leaf, struct desc d)
+static void add_fill(struct image *im, struct write_plan *p, const struct piece *c,
+		     struct node *leaf, struct desc d)
 {
 	uint16_t bits = c->covered & (uint16_t)~desc_valid(d);
 
@@ -172,7 +175,7 @@ static void add_fill(struct write_plan *p, const struct piece *c, struct node *l
 	p->fill[p->nfills].before = d;
 	p->fill[p->nfills].bits = bits;
 	p->nfills++;
-	leaf->pins++;
+	map_pin(im, leaf);
 }
 
 /* Record the sub-blocks that became valid.  -EAGAIN: the storage under them was replaced. */
@@ -257,7 +260,7 @@ static errint_t try_direct(struct image *im, struct image_writer *w, const struc
 	}
 	unsigned fills = p->nfills;
 	add_direct(p, c, d);
-	add_fill(p, c, leaf, d);
+	add_fill(im, p, c, leaf, d);
 	if (p->nfills > fills)
 		p->reserved += records;
 	else
@@ -321,10 +324,23 @@ static void wait_for_older(struct image *im)
 		image_wait(im);
 }
 
+/* May [@off, @off + @len) be written now?  Lock held. */
+static errint_t writable(struct image *im, uint64_t off, uint64_t len, struct need *need)
+{
+	if (im->read_only)
+		return -EROFS;
+	if (im->failed)
+		return im->failed;
+	errint_t err = plan_check_range(im, off, len);
+	if (!err && im->gate_closed)
+		err = need_event(im, need);
+	return err;
+}
+
 /* Give back what try_cluster() took.  Lock held. */
 static void drop_cluster(struct image *im, struct node *leaf, uint64_t v)
 {
-	leaf->pins--;
+	map_unpin(im, leaf);
 	excl_drop(im, v);
 	txn_unreserve(im, 1);
 }
@@ -346,14 +362,17 @@ static errint_t try_cluster(struct image *im, const struct piece *c, unsigned fl
 		txn_unreserve(im, 1);
 		return err;
 	}
-	leaf->pins++;
+	map_pin(im, leaf);
 	const struct desc *d = &leaf->entry[c->vcluster & (NODE_ENTRIES - 1)];
 	bool span = has_storage(*d) && map_owned(im, c->vcluster, *d) && !piece_full(im, c);
-	if (span)
+	if (span) {
 		wait_for_older(im);
-	if (im->gate_closed || im->failed) { /* while we waited */
+		/* While we waited the gate may have been closed, and the disk made smaller. */
+		err = writable(im, p->off, c->len, need);
+	}
+	if (err) {
 		drop_cluster(im, leaf, c->vcluster);
-		return im->failed ? im->failed : need_event(im, need);
+		return err;
 	}
 	*p = (struct write_plan){.off = p->off,
 				 .len = c->len,
@@ -371,18 +390,6 @@ static errint_t try_cluster(struct image *im, const struct piece *c, unsigned fl
 }
 
 /* --- planning -------------------------------------------------------------------------------- */
-
-static errint_t writable(struct image *im, uint64_t off, uint64_t len, struct need *need)
-{
-	if (im->read_only)
-		return -EROFS;
-	if (im->failed)
-		return im->failed;
-	errint_t err = plan_check_range(im, off, len);
-	if (!err && im->gate_closed)
-		err = need_event(im, need);
-	return err;
-}
 
 /* Plan clusters from the beginning of the request as long as they are DIRECT.  Lock held. */
 static errint_t try_direct_run(struct image *im, struct image_writer *w, uint64_t off, uint32_t len,
@@ -468,15 +475,17 @@ errint_t plan_write_target(struct image *im, struct image_writer *w, struct writ
 static void release_plan(struct image *im, struct write_plan *p)
 {
 	for (unsigned i = 0; i < p->nfills; i++)
-		p->fill[i].leaf->pins--;
+		map_unpin(im, p->fill[i].leaf);
 	p->nfills = 0;
 	if (p->leaf) {
-		p->leaf->pins--;
+		map_unpin(im, p->leaf);
 		excl_drop(im, p->vcluster);
 	}
 	txn_unreserve(im, p->reserved);
 	p->reserved = 0;
 	guard_leave(im, p->guard);
+	/* What was reserved or pinned is used or given back: others may be waiting for that. */
+	image_wake(im);
 }
 
 errint_t settle_write(struct image *im, struct write_plan *p)

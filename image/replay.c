@@ -115,8 +115,6 @@ errint_t replay_journal(struct image *im, uint64_t *next_seq)
 	if (!j->length || le32_get(im->super.flags) & SUPER_CLEAN)
 		return 0;
 	image_limits(im, &lim);
-	lim.epoch =
-		UINT32_MAX; /* a snapshot's superblock may be lost while writes after it are not */
 	for (;;) {
 		size_t len;
 		errint_t err = journal_read(im, j->head, journal_free(im), &len);

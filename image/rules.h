@@ -27,9 +27,7 @@
 	X(flush_stale_sync) /* a flush is satisfied by a sync that began before it */              \
 	X(super_no_dsync)   /* superblock acknowledged while volatile */                           \
 	X(journal_no_dsync) /* transaction acknowledged while volatile */                          \
-	X(seq_no_gap)	    /* a recovery continues the sequence without a gap */                  \
-	X(punch_early)	    /* freed space is punched before its transaction is durable */         \
-	X(replay_no_floor)  /* frees at replay ignore ownership */
+	X(punch_early)	    /* freed space is punched before its transaction is durable */
 
 enum broken_rule_index {
 #define X(name) RULE_INDEX_##name,

@@ -6,6 +6,14 @@
 
 #include "image/core.h"
 
+static const struct disk_snapshot *find(struct image *im, uint32_t id)
+{
+	for (uint32_t i = 0; id && i < im->snaps.n; i++)
+		if (le32_get(im->snaps.rec[i].id) == id)
+			return &im->snaps.rec[i];
+	return NULL;
+}
+
 errint_t snapshot_open(struct image *im)
 {
 	struct desc d = desc_from_disk(&im->super.snaptab);
@@ -28,20 +36,16 @@ errint_t snapshot_open(struct image *im)
 		return image_damaged(im, "snapshot table", desc_unit(d) << UNIT_SHIFT, why.text);
 	im->snaps.rec = steal_pointer(&rec);
 	im->snaps.n = n;
+	/* Without its parent the head would own, and overwrite, what snapshots hold. */
+	if (im->head_parent && !find(im, im->head_parent))
+		return image_damaged(im, "snapshot table", desc_unit(d) << UNIT_SHIFT,
+				     "the parent of the disk is not in it");
 	return 0;
 }
 
 void snapshot_close(struct image *im)
 {
 	free(im->snaps.rec);
-}
-
-static const struct disk_snapshot *find(struct image *im, uint32_t id)
-{
-	for (uint32_t i = 0; id && i < im->snaps.n; i++)
-		if (le32_get(im->snaps.rec[i].id) == id)
-			return &im->snaps.rec[i];
-	return NULL;
 }
 
 /* Epoch of parent_at() for a range that ends before cluster @end. */

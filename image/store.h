@@ -68,6 +68,7 @@ struct store {
 	const char *name; /* as the user knows it, for messages; owned by the store */
 	unsigned align;	  /* direct I/O alignment of offsets and lengths, 512..4096 */
 	bool read_only;	  /* every operation that writes asserts that this is false */
+	bool fixed;	  /* a device: it never gets longer */
 };
 
 /* The wrappers assert the contract above, then count and call. */

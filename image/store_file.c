@@ -489,7 +489,7 @@ static errint_t identify(struct store_file *f)
 
 	if (fstat(f->fd, &s) || flags < 0 || fcntl(f->fd, F_SETFL, flags & ~O_NONBLOCK))
 		return log_errno("%s: cannot examine the file", f->path);
-	f->block_device = S_ISBLK(s.st_mode);
+	f->st.fixed = f->block_device = S_ISBLK(s.st_mode);
 	if (f->block_device || S_ISREG(s.st_mode))
 		return 0;
 	return log_fail(-EINVAL, "%s is neither a regular file nor a block device", f->path);

@@ -75,7 +75,7 @@ errint_t txn_reserve(struct image *im, unsigned n, unsigned nfrees, struct need 
 		need->kind = NEED_COMMIT;
 		return -EAGAIN;
 	}
-	if (!journal_has_room(im, n) || im->map.dirty >= im->dirty_cap) {
+	if (!journal_has_room(im, n) || im->map.dirty + im->map.pinned >= im->dirty_cap) {
 		/* An empty ring cannot become emptier: others have to log or give back first. */
 		if (!t->open.n && im->journal.head == im->journal.start && !im->map.dirty)
 			return need_event(im, need);
@@ -126,7 +126,7 @@ static errint_t apply_map(struct image *im, struct node *leaf, uint64_t v, struc
 
 	if (!desc_same_extent(&im->geo, old, d)) {
 		err = alloc_set(im, d);
-		bool owned = map_owned(im, v, old) || (replay && RULE_BROKEN(im, replay_no_floor));
+		bool owned = map_owned(im, v, old);
 		if (!err && was.len && owned) {
 			err = alloc_clear(im, old, !replay);
 			im->stats.clusters_freed++;

@@ -5,7 +5,7 @@
 #
 #   * It has a directory of its own (UBLK_IMG_TEST_DIR, also TMPDIR), removed when the test passes
 #     and kept, with its path printed, when it fails.
-#   * It has UBLK_IMG_TEST_TIMEOUT seconds (default 300).  Then the stacks of everything it started
+#   * It has UBLK_IMG_TEST_TIMEOUT seconds (default 900).  Then the stacks of everything it started
 #     are printed, all of it is killed, and the test has failed.
 #   * A process that outlives the test is killed, and the test has failed.
 #   * Exit status 77 is a skip; with UBLK_IMG_NO_SKIP=1 it becomes 99, a hard error.
@@ -14,7 +14,7 @@
 # is found as well.
 set -u
 
-limit=${UBLK_IMG_TEST_TIMEOUT:-300}
+limit=${UBLK_IMG_TEST_TIMEOUT:-900}
 parent=${TMPDIR:-/var/tmp}
 [ $# -gt 0 ] || { echo "usage: run-test.sh COMMAND [ARGUMENT...]" >&2; exit 99; }
 

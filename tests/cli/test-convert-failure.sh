@@ -75,17 +75,17 @@ nothing_left
 
 # interrupted SIGNAL SECONDS: an interruption while the source stalls, and at some time in between.
 interrupted() {
-	local pid status=0
+	local pid feeder status=0
 	mkfifo fifo
-	{ cat mixed mixed; exec sleep 60; } >fifo &
+	(cat mixed mixed; exec sleep 60) >fifo 2>/dev/null &
 	feeder=$!
-	env --default-signal=INT,TERM ublk-img convert --zstd - new.ublk <fifo 2>err &
+	env --default-signal=INT,TERM,HUP ublk-img convert --zstd - new.ublk <fifo 2>err &
 	pid=$!
 	sleep "$2"
 	kill "-$1" "$pid"
-	wait "$pid" || status=$?
+	wait "$pid" 2>/dev/null || status=$?
 	kill "$feeder" 2>/dev/null || true
-	wait "$feeder" || true
+	wait "$feeder" 2>/dev/null || true
 	rm fifo
 	[ "$status" -gt 128 ] || fail "exit status $status after SIG$1"
 	nothing_left

@@ -13,7 +13,7 @@ for sparse in 0 4k 64k 1M; do
 	round_trip q.raw --zstd
 	ublk-img compare --strict rt.ublk mixed >/dev/null
 done
-qemu-img create -q -f raw created.raw 3G
+qemu-img create -q -f raw created.raw 200M
 round_trip created.raw --zstd
 qemu-img create -q -f raw -o preallocation=full full.raw 32M
 round_trip full.raw

@@ -6,10 +6,13 @@ require jq --version
 
 make_mixed mixed
 for options in '' --zstd '--zstd=19 --cluster-size=256K' '--zstd=-3 --cluster-size=128K' \
-	'--cluster-size=256K' '--zstd --sector-size=4096 --threads=1' '--cluster-size=128K --threads=7'; do
+	'--cluster-size=256K' '--zstd --threads=1' '--cluster-size=128K --threads=7'; do
 	# shellcheck disable=SC2086
 	round_trip mixed $options
 done
+
+head -c $((39 * 1024 * 1024 + 4096)) mixed >mixed4k
+round_trip mixed4k --sector-size=4096 --zstd
 
 # Extremes of content and size.  A size that is no multiple of 4 KiB is no problem.
 truncate -s 0 empty

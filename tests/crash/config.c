@@ -64,6 +64,7 @@ void config_random(struct config *cfg, uint64_t seed)
 	cfg->dirty_cap = rng_chance(&rng, 40) ? 4 + (unsigned)rng_below(&rng, 12) : 0;
 	cfg->cache_nodes = rng_chance(&rng, 50) ? 1 + (unsigned)rng_below(&rng, 5) : 0;
 	cfg->no_punch = rng_chance(&rng, 10);
+	cfg->first_fit = rng_chance(&rng, 50);
 	cfg->inject = rng_chance(&rng, 10);
 	cfg->steps = 500;
 	cfg->tasks = 1 + (unsigned)rng_below(&rng, MAX_TASKS);

@@ -7,6 +7,7 @@
  *	world	 a disk, and the image on it, opened
  *	oracle	 what each sector may hold
  *	run	 a world under a program of random operations
+ *	directed a program that goes straight to a rare situation
  */
 #ifndef TESTS_CRASH_CRASH_H
 #define TESTS_CRASH_CRASH_H
@@ -49,6 +50,7 @@ struct config {
 	unsigned cache_nodes;
 	uint64_t broken_rules;
 	bool nearly_full; /* the base image has a few free clusters left */
+	bool first_fit;	  /* freed space is used again soon */
 	bool no_punch;	  /* the host cannot punch holes */
 	bool inject;	  /* I/O errors */
 	unsigned steps;	  /* of a run */
@@ -105,7 +107,8 @@ struct world {
 	struct engine *engine;
 	struct engine_thread *thread[MAX_TASKS];
 	bool thread_busy[MAX_TASKS];
-	errint_t result; /* of the last world_do() */
+	uint64_t reads_before; /* the open that is under way */
+	errint_t result;       /* of the last world_do() */
 };
 
 /* A new empty image (or a nearly full one), made durable and not open. */
@@ -154,5 +157,8 @@ struct world *run_crash(struct run *r, struct oracle **o);
 
 /* A whole program with crashes, as @cfg says, resumed on recovered images. */
 void run_program(const struct config *cfg);
+
+/* Many commits while a checkpoint is being written, on a small journal that is nearly full. */
+void directed_journal_wrap(const struct config *base);
 
 #endif

@@ -98,6 +98,7 @@ static errint_t open_image(struct world *w, bool read_only)
 		.journal_length = w->cfg->journal_length,
 		.dirty_cap = w->cfg->dirty_cap,
 		.cache_nodes = w->cfg->cache_nodes,
+		.first_fit = w->cfg->first_fit,
 		.broken_rules = w->cfg->broken_rules,
 	};
 	struct engine_opts engine_opts = {.wait = &sim_wait_ops};
@@ -118,9 +119,23 @@ static void open_task(void *arg)
 	w->result = open_image(w, w->store.st.read_only);
 }
 
+/* W6: what is visible may be volatile; nothing is read before it is made durable. */
+static void first_of_open(void *arg, enum sim_io io, uint64_t off, size_t len, bool completed)
+{
+	struct world *w = arg;
+
+	(void)off, (void)len, (void)completed;
+	if (io != SIM_SYNC || w->store.count[SIM_READ] != w->reads_before)
+		crash_fail("opening has read or written before it made durable what is visible");
+	w->store.event = NULL;
+}
+
 void world_open_begin(struct world *w, bool read_only)
 {
 	assert(!w->im);
+	w->reads_before = w->store.count[SIM_READ];
+	w->store.event = read_only ? NULL : first_of_open;
+	w->store.event_arg = w;
 	w->store.st.read_only = read_only;
 	sim_spawn(w->sched, "open", open_task, w);
 }
@@ -130,6 +145,7 @@ errint_t world_open_end(struct world *w)
 	struct image_info info;
 
 	world_drain(w);
+	w->store.event = NULL;
 	if (w->result)
 		return w->result;
 	image_get_info(w->im, &info);

@@ -44,7 +44,7 @@ static void fix_blob(struct fixup *f, struct disk_desc *entry, uint64_t vcluster
 	uint64_t start = e.off & ~(uint64_t)(SECTOR_SIZE - 1);
 	size_t len = (size_t)(e.off + e.len - start + SECTOR_SIZE - 1) & ~(size_t)(SECTOR_SIZE - 1);
 
-	if (len > BUF_SIZE || store_read(f->st, f->buf, len, start))
+	if (!e.len || len > BUF_SIZE || store_read(f->st, f->buf, len, start))
 		return;
 	entry->aux = le32_make(
 		checksum_blob(f->lim.uuid_seed, vcluster, f->buf + (e.off - start), (size_t)e.len));

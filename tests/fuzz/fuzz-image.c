@@ -5,7 +5,8 @@
  * for writing and use it.
  *
  * What must hold besides surviving: an image that is refused is refused with a message, and one
- * that was found sound stays sound in use and holds what was written.
+ * that was found sound stays sound in use and holds what was written.  With FUZZ_SHOW in the
+ * environment messages and problems are printed.
  */
 #include "config.h"
 
@@ -124,25 +125,40 @@ static bool look_at(struct store *st, uint8_t mode, struct messages *messages)
 	return sound;
 }
 
-/* Overwrite the start of the disk and something further behind, give back a part of it. */
-static errint_t write_some(struct engine_thread *t, uint64_t size)
+/* Write @len bytes of a pattern at @off and read them back. */
+static errint_t write_and_read(struct engine_thread *t, uint64_t off, size_t len, uint8_t seed)
+{
+	CLEANUP(free) uint8_t *block = malloc(len);
+	CLEANUP(free) uint8_t *back = malloc(len);
+
+	fuzz_require(block && back, "out of memory");
+	for (size_t i = 0; i < len; i++)
+		block[i] = (uint8_t)(seed + i % 61);
+	errint_t err = engine_write(t, block, off, len, false);
+	if (!err)
+		err = engine_read(t, back, off, len);
+	fuzz_require(err || !memcmp(block, back, len), "what was written is not read back");
+	return err;
+}
+
+/* Some sectors here and there, one whole cluster, and zeros over parts of that. */
+static errint_t write_some(struct engine_thread *t, const struct geometry *geo, uint64_t size)
 {
 	static const uint64_t places[] = {0, 1 << 20, 100 << 20};
-	uint8_t block[2048], back[2048];
+	const size_t cluster = (size_t)cluster_size(geo), small = UNIT_SIZE;
 	errint_t err = 0;
 
 	for (size_t i = 0; !err && i < sizeof(places) / sizeof(*places); i++) {
-		if (size < sizeof(block) || places[i] > size - sizeof(block))
+		if (size < small || places[i] > size - small)
 			break;
-		memset(block, (int)(0xa0 + i), sizeof(block));
-		err = engine_write(t, block, places[i], sizeof(block), false);
-		if (!err)
-			err = engine_read(t, back, places[i], sizeof(back));
-		fuzz_require(err || !memcmp(block, back, sizeof(block)),
-			     "what was written is not read back");
+		err = write_and_read(t, places[i], small, (uint8_t)i);
 	}
+	if (!err && size >= 3 * cluster)
+		err = write_and_read(t, 2 * cluster, cluster, 77);
+	if (!err && size >= 3 * cluster)
+		err = engine_write_zeroes(t, 2 * cluster - small, 3 * small);
 	if (!err)
-		err = engine_discard(t, 0, size < 1 << 18 ? size : 1 << 18);
+		err = engine_discard(t, 0, size < 1 << 17 ? size : 1 << 17);
 	return err ? err : engine_flush(t);
 }
 
@@ -157,7 +173,7 @@ static void use(struct store *st)
 		return;
 	if (!engine_new(im, NULL, &engine)) {
 		if (!engine_thread_new(engine, &t)) {
-			errint_t err = write_some(t, image_size(im));
+			errint_t err = write_some(t, image_geometry(im), image_size(im));
 			(void)err; /* a full or damaged image may refuse */
 			engine_thread_free(t);
 		}
@@ -172,7 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_input in = {data, size};
 	uint8_t mode = fuzz_u8(&in);
 	struct store *st = sparse_new(&in);
-	struct messages messages = {0};
+	struct messages messages = {.show = getenv("FUZZ_SHOW")};
 
 	log_set_sink(count_message, &messages);
 	if (mode & FUZZ_FIX_CRC)

@@ -14,6 +14,7 @@
 #include "codecs/codec.h"
 #include "common/cleanup.h"
 #include "engine/engine.h"
+#include "image/check.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/sparse.h"
 #include "tests/lib/blocks.h"
@@ -267,6 +268,7 @@ struct story {
 	bool whole;	    /* whole clusters of repetitive bytes instead */
 	enum ending ending;
 	uint64_t grow, shrink; /* afterwards; 0: not */
+	bool snapshot;	       /* give it one, by hand */
 };
 
 #define READ_ONLY (FUZZ_FIX_CRC | 2 | 4)
@@ -336,6 +338,16 @@ static const struct story stories[] = {
 	 .size = 1ull << 30,
 	 .places = {0, 512 << 20},
 	 .shrink = 1 << 20},
+	{.name = "snapshot",
+	 .mode = READ_ONLY,
+	 .size = 1ull << 30,
+	 .places = {0, 1 << 20},
+	 .snapshot = true},
+	{.name = "snapshot-used",
+	 .mode = USED,
+	 .size = 1ull << 30,
+	 .places = {0, 1 << 20},
+	 .snapshot = true},
 };
 
 static void write_place(struct engine_thread *t, const struct story *story, uint64_t off)
@@ -396,6 +408,73 @@ static void live(struct store *st, const struct story *story)
 	fuzz_require(!err, "a seed image cannot be closed");
 }
 
+/* A unit of region 0 that these small images do not use. */
+#define TABLE_UNIT 30000u
+
+/*
+ * A snapshot of the image as it is, in every copy of the superblock.  This version does not make
+ * any, so it is put in by hand; checksums and counts are left to the target.
+ */
+static void add_snapshot(struct store *st)
+{
+	CLEANUP(free) uint8_t *unit = store_buffer(UNIT_SIZE);
+	CLEANUP(free) struct disk_snapshot *table = store_buffer(UNIT_SIZE);
+	errint_t err = 0;
+
+	uint64_t newest = 0;
+	fuzz_require(unit && table, "out of memory");
+	for (unsigned i = 0; !err && i < SUPER_SLOTS; i++) {
+		struct disk_super *sb = (void *)unit;
+		uint64_t off = SUPER_OFFSET + i * SUPER_STRIDE;
+		err = store_read(st, unit, UNIT_SIZE, off);
+		if (err || le64_get(sb->magic) != SUPER_MAGIC)
+			continue;
+		if (le64_get(sb->generation) >= newest) {
+			newest = le64_get(sb->generation);
+			table->id = le32_make(1);
+			table->epoch = sb->epoch;
+			table->size = sb->size;
+			table->levels = sb->levels;
+			table->root = sb->root;
+		}
+		sb->epoch = le32_make(le32_get(sb->epoch) + 1);
+		sb->head_parent = sb->nsnapshots = le32_make(1);
+		sb->next_snapshot = le32_make(2);
+		sb->snaptab =
+			desc_to_disk(desc_snaptab_make(TABLE_UNIT, 1, le32_get(sb->epoch), 0));
+		err = store_write(st, unit, UNIT_SIZE, off);
+	}
+	table->name_len = le16_make(5);
+	memcpy(table->name, "first", 5);
+	if (!err)
+		err = store_write(st, table, UNIT_SIZE, (uint64_t)TABLE_UNIT * UNIT_SIZE);
+	/* Its unit, in whichever slot of the bitmap is the active one. */
+	unsigned block = TABLE_UNIT / UNIT_SIZE;
+	for (unsigned slot = 0; !err && slot < 2; slot++) {
+		uint64_t off = REGION0_BITMAP + (2 * block + slot) * UNIT_SIZE;
+		err = store_read(st, unit, UNIT_SIZE, off);
+		unit[TABLE_UNIT % UNIT_SIZE] = 0xff;
+		if (!err)
+			err = store_write(st, unit, UNIT_SIZE, off);
+	}
+	fuzz_require(!err, "a snapshot cannot be added");
+}
+
+/* A seed that is refused would test little. */
+static void require_sound(struct store *st)
+{
+	struct image_open_opts open = {.read_only = true};
+	struct check_opts opts = {.data = true, .threads = 1};
+	struct check_result res;
+	struct image *im;
+	errint_t err = image_open(st, &open, &im);
+
+	fuzz_require(!err, "a seed image is refused");
+	err = check_image(im, &opts, &res);
+	fuzz_require(!err && !res.corruptions && !res.leaks, "a seed image is damaged");
+	image_abandon(im);
+}
+
 static void image_seed(const struct story *story)
 {
 	struct image_params params = {
@@ -414,6 +493,9 @@ static void image_seed(const struct story *story)
 	fuzz_require(!err, "a seed image cannot be created");
 	if (story->places[0] != UINT64_MAX)
 		live(st, story);
+	require_sound(st);
+	if (story->snapshot)
+		add_snapshot(st);
 	begin_seed(&s, "image", story->name);
 	put_u8(&s, story->mode);
 	sparse_save(st, s.f);
