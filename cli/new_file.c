@@ -83,11 +83,24 @@ static errint_t look_at_directory(const char *path, int dir_len)
 	return 0;
 }
 
+/* Not made from the name: that may already be as long as names can be. */
+static errint_t name_temp(struct new_file *nf, const char *path, int dir_len)
+{
+	int len = snprintf(nf->temp, sizeof(nf->temp), "%.*s.ublk-img-%ld.tmp", dir_len, path,
+			   (long)getpid());
+
+	if (len < 0 || (size_t)len >= sizeof(nf->temp))
+		return log_fail(-ENAMETOOLONG, "%s: the name is too long", path);
+	/* Of another process with our number, long gone. */
+	if (unlink(nf->temp) && errno != ENOENT)
+		return log_errno("%s: cannot remove this old temporary file", nf->temp);
+	return 0;
+}
+
 errint_t new_file_begin(struct new_file *nf, const char *path, bool force)
 {
 	const char *slash = strrchr(path, '/');
 	int dir_len = slash ? (int)(slash - path) + 1 : 0;
-	int len;
 	errint_t err;
 
 	memset(nf, 0, sizeof(*nf));
@@ -97,18 +110,15 @@ errint_t new_file_begin(struct new_file *nf, const char *path, bool force)
 	err = look_at_path(nf, force);
 	if (!err)
 		err = look_at_directory(path, dir_len);
-	if (err)
+	if (!err)
+		err = name_temp(nf, path, dir_len);
+	if (err) {
+		store_close(nf->replaced);
+		nf->replaced = NULL;
 		return err;
-	/* Not made from the name: that may already be as long as names can be. */
-	len = snprintf(nf->temp, sizeof(nf->temp), "%.*s.ublk-img-%ld.tmp", dir_len, path,
-		       (long)getpid());
-	if (len < 0 || (size_t)len >= sizeof(nf->temp))
-		return log_fail(-ENAMETOOLONG, "%s: the name is too long", path);
+	}
 	assert(!doomed_valid);
 	strcpy(doomed, nf->temp);
-	/* Of another process with our number, long gone. */
-	if (unlink(nf->temp) && errno != ENOENT)
-		return log_errno("%s: cannot remove this old temporary file", nf->temp);
 	nf->active = true;
 	doomed_valid = 1;
 	catch_signals();
