@@ -359,6 +359,19 @@ static void image_worker_free(struct sink_worker *worker)
 	free(w);
 }
 
+/* What it takes to compress. */
+static errint_t batch_new(struct image_worker *w)
+{
+	w->frames = malloc(BATCH_BYTES);
+	w->next_frames = malloc(BATCH_BYTES);
+	/* Between two blobs there is less than a sector and a granule, and as much may be added to
+	 * one (section 4.1). */
+	w->batch = store_buffer(BATCH_BYTES + BULK_MAX_BLOBS * 4 * SECTOR_SIZE + UNIT_SIZE);
+	if (!w->frames || !w->next_frames || !w->batch)
+		return log_err(-ENOMEM, "%s: cannot convert", w->c->source);
+	return codec_ctx_new(w->s->codec, w->s->level, cluster_size(&w->s->geo), &w->ctx);
+}
+
 static errint_t image_worker_new(struct convert *c, struct sink_worker **out)
 {
 	struct image_sink *s = image_sink_of(c->sink);
@@ -370,15 +383,10 @@ static errint_t image_worker_new(struct convert *c, struct sink_worker **out)
 	*out = (struct sink_worker *)w;
 	w->c = c;
 	w->s = s;
-	w->frames = malloc(BATCH_BYTES);
-	w->next_frames = malloc(BATCH_BYTES);
-	/* Between two blobs there is less than a sector and a granule, and as much may be added to
-	 * one (section 4.1). */
-	w->batch = store_buffer(BATCH_BYTES + BULK_MAX_BLOBS * 4 * SECTOR_SIZE + UNIT_SIZE);
 	w->raw = store_buffer(RAW_GATHER * size);
-	if (!w->frames || !w->next_frames || !w->batch || !w->raw)
+	if (!w->raw)
 		return log_err(-ENOMEM, "%s: cannot convert", c->source);
-	return s->codec ? codec_ctx_new(s->codec, s->level, size, &w->ctx) : 0;
+	return s->codec ? batch_new(w) : 0;
 }
 
 /* A disk has whole sectors. */

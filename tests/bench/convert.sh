@@ -104,7 +104,7 @@ for _ in $(seq "$rounds"); do
 done
 
 echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) processors," \
-	"Linux $(uname -r), $(stat -f -c %T "$work"), load $(cut -d' ' -f1 /proc/loadavg)," \
+	"Linux $(uname -r), $(df --output=fstype "$work" | tail -n 1), load $(cut -d' ' -f1 /proc/loadavg)," \
 	"$(qemu-img --version | head -1)"
 echo "source: ext4 with $files MiB of files, $(space "$work/raw") bytes in use; medians of $rounds rounds"
 echo
