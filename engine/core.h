@@ -9,6 +9,7 @@
 
 #include "codecs/codec.h"
 #include "common/cleanup.h"
+#include "engine/cache.h"
 #include "engine/engine.h"
 #include "engine/packer.h"
 #include "image/plan.h"
@@ -33,23 +34,8 @@ struct engine {
 	int level;
 	uint8_t *zeros; /* a cluster of them */
 
+	struct cache *cache;
 	struct packer *packer; /* NULL without codec */
-};
-
-/* Batches of blobs whose writing has begun since the image was opened. */
-static inline uint64_t engine_batches(const struct engine *e)
-{
-	return e->packer ? packer_batches(e->packer) : 0;
-}
-
-/* Which blob a thread's plain buffer holds decompressed; read.c says when it may be used again. */
-struct cached_blob {
-	bool valid;
-	uint64_t batches; /* engine_batches() before it was read */
-	uint64_t vcluster;
-	uint64_t file_off;
-	uint32_t stored;
-	uint32_t crc;
 };
 
 /* Used by one thread at a time, so nothing is locked.  The buffers are UNIT_SIZE-aligned. */
@@ -59,11 +45,10 @@ struct engine_thread {
 	struct codec_ctx *ctx[CODEC_NIDS]; /* made when first needed */
 
 	uint8_t *stored;  /* a blob with the rest of its first and last unit */
-	uint8_t *plain;	  /* a cluster: the last one that was decompressed */
+	uint8_t *plain;	  /* a cluster that was decompressed and is not cached */
 	uint8_t *cluster; /* the cluster that is being assembled */
 	uint8_t *bounce;  /* a cluster: pieces of a caller's buffer that is not aligned */
 	uint8_t *frames; /* of one round, each followed by zeros; NULL when nothing is compressed */
-	struct cached_blob cached;
 
 	struct read_plan rplan;
 	struct write_plan wplan;

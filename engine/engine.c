@@ -10,6 +10,9 @@
 #include "engine/core.h"
 #include "image/checksum.h"
 
+/* Of decompressed clusters that are kept; see cache.h. */
+#define CACHE_BYTES (16u << 20)
+
 static errint_t no_memory(void)
 {
 	return log_err(-ENOMEM, "cannot set up the data path");
@@ -38,11 +41,13 @@ static errint_t engine_init(struct engine *e, struct image *im, const struct eng
 	if (!e->zeros)
 		return no_memory();
 
-	errint_t err = find_codec(e, &info);
+	errint_t err = cache_new(e->cluster, CACHE_BYTES, &e->cache);
 
+	if (!err)
+		err = find_codec(e, &info);
 	if (err || !e->codec)
 		return err;
-	return packer_new(im, opts ? opts->wait : NULL, &e->packer);
+	return packer_new(im, e->cache, opts ? opts->wait : NULL, &e->packer);
 }
 
 errint_t engine_new(struct image *im, const struct engine_opts *opts, struct engine **out)
@@ -67,6 +72,7 @@ void engine_free(struct engine *e)
 	if (!e)
 		return;
 	packer_free(e->packer);
+	cache_free(e->cache);
 	free(e->zeros);
 	free(e);
 }

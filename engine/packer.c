@@ -12,7 +12,6 @@
  */
 #include "config.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -36,9 +35,9 @@ struct batch {
 
 struct packer {
 	struct image *im;
+	struct cache *cache;
 	const struct image_wait_ops *wait; /* NULL: changed */
 	uint8_t *buf;			   /* PACK_MAX_BYTES, for the batch that is being written */
-	_Atomic uint64_t batches;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -65,7 +64,8 @@ static void packer_wait(struct packer *p)
 	pthread_mutex_lock(&p->lock);
 }
 
-errint_t packer_new(struct image *im, const struct image_wait_ops *wait, struct packer **out)
+errint_t packer_new(struct image *im, struct cache *cache, const struct image_wait_ops *wait,
+		    struct packer **out)
 {
 	struct packer *p = calloc(1, sizeof(*p));
 	uint8_t *buf = store_buffer(PACK_MAX_BYTES);
@@ -76,6 +76,7 @@ errint_t packer_new(struct image *im, const struct image_wait_ops *wait, struct 
 		return log_err(-ENOMEM, "cannot set up compressed writes");
 	}
 	p->im = im;
+	p->cache = cache;
 	p->wait = wait;
 	p->buf = buf;
 	pthread_mutex_init(&p->lock, NULL);
@@ -93,11 +94,6 @@ void packer_free(struct packer *p)
 	pthread_mutex_destroy(&p->lock);
 	free(p->buf);
 	free(p);
-}
-
-uint64_t packer_batches(struct packer *p)
-{
-	return atomic_load(&p->batches);
 }
 
 uint64_t packer_announce(struct packer *p)
@@ -201,6 +197,7 @@ static errint_t write_batch(struct packer *p, struct batch *b)
 
 	if (err)
 		return err;
+	cache_forget(p->cache, b->held.file_off, len);
 	compose(p, b, len);
 	err = store_write(image_store(p->im), p->buf, len, b->held.file_off);
 	if (err) {
@@ -222,7 +219,6 @@ static void lead(struct packer *p, struct batch *b)
 	assert(p->open == b);
 	p->open = NULL;
 	p->writing = true;
-	atomic_fetch_add(&p->batches, 1);
 	packer_wake(p); /* those who did not fit */
 
 	pthread_mutex_unlock(&p->lock);

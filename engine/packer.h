@@ -12,6 +12,7 @@
 #ifndef ENGINE_PACKER_H
 #define ENGINE_PACKER_H
 
+#include "engine/cache.h"
 #include "image/pack.h"
 
 struct packer;
@@ -28,8 +29,9 @@ struct packed {
 	uint32_t stored;      /* out: bytes from frame that are stored at file_off */
 };
 
-MUST_CHECK errint_t packer_new(struct image *im, const struct image_wait_ops *wait,
-			       struct packer **out);
+/* @cache: told what space a batch is written to (rule C2 of cache.h); outlives the packer. */
+MUST_CHECK errint_t packer_new(struct image *im, struct cache *cache,
+			       const struct image_wait_ops *wait, struct packer **out);
 void packer_free(struct packer *p); /* NULL is allowed; nothing may be under way */
 
 /*
@@ -51,8 +53,5 @@ MUST_CHECK errint_t packer_store(struct packer *p, uint64_t ticket, struct packe
 				 struct batch **out);
 /* One frame of @b is published or given up; @b may be gone afterwards. */
 void packer_done(struct packer *p, struct batch *b);
-
-/* Batches whose writing has begun, ever. */
-uint64_t packer_batches(struct packer *p);
 
 #endif

@@ -77,57 +77,32 @@ static errint_t decompress_blob(struct engine_thread *t, const struct seg *s, ui
 	return 0;
 }
 
-/*
- * May t->plain serve @s?  Its fields alone do not say so: space is reused, and a CRC is not an
- * identity.  But the packer counts a batch before the first byte of it is written, and a plan can
- * name only blobs whose batch was counted before they were published.  So as long as the count is
- * what it was before the cached blob was read, every blob that a plan can name was counted by then
- * as well, and was not being written at the cached blob's place, which the reader's guard kept
- * from being reused.  Hence the same place still means the same bytes.
- */
-static bool is_cached(struct engine_thread *t, const struct seg *s)
+/* Part of a cluster is wanted: the next part will be, too, so all of it is kept. */
+static errint_t read_part(struct engine_thread *t, uint8_t *buf, const struct seg *s)
 {
-	const struct cached_blob *c = &t->cached;
+	struct cached *e = NULL;
+	uint8_t *plain = t->plain;
+	enum cache_answer answer = cache_acquire(t->e->cache, s, NULL, &e);
+	errint_t err = 0;
 
-	return c->valid && c->file_off == s->file_off && c->stored == s->stored &&
-	       c->vcluster == s->vcluster && c->crc == s->crc && c->batches == engine_batches(t->e);
-}
-
-static errint_t fill_cache(struct engine_thread *t, const struct seg *s)
-{
-	uint64_t batches = engine_batches(t->e);
-
-	t->cached.valid = false;
-
-	errint_t err = decompress_blob(t, s, t->plain);
-
+	if (e)
+		plain = cache_bytes(e);
+	if (answer != CACHE_HIT)
+		err = decompress_blob(t, s, plain);
+	if (answer == CACHE_LOAD)
+		cache_loaded(t->e->cache, e, err);
 	if (err)
 		return err;
-	t->cached = (struct cached_blob){
-		.valid = true,
-		.batches = batches,
-		.vcluster = s->vcluster,
-		.file_off = s->file_off,
-		.stored = s->stored,
-		.crc = s->crc,
-	};
+	memcpy(buf, plain + s->skip, s->len);
+	if (e)
+		cache_release(t->e->cache, e);
 	return 0;
 }
 
 static errint_t read_blob(struct engine_thread *t, uint8_t *buf, const struct seg *s)
 {
 	assert(s->len <= t->e->cluster && s->skip <= t->e->cluster - s->len);
-	if (!is_cached(t, s)) {
-		if (s->len == t->e->cluster)
-			return decompress_blob(t, s, buf);
-
-		errint_t err = fill_cache(t, s);
-
-		if (err)
-			return err;
-	}
-	memcpy(buf, t->plain + s->skip, s->len);
-	return 0;
+	return s->len == t->e->cluster ? decompress_blob(t, s, buf) : read_part(t, buf, s);
 }
 
 static errint_t read_seg(struct engine_thread *t, uint8_t *buf, const struct seg *s)

@@ -2,6 +2,8 @@
 # The sources of engine/, listed once: libengine.a here and the mutation build in tests/ are made of
 # them.  %D% is this directory as seen from the Makefile that includes this file.
 engine_sources = \
+	%D%/cache.c \
+	%D%/cache.h \
 	%D%/compress.c \
 	%D%/core.h \
 	%D%/engine.c \
