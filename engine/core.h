@@ -12,6 +12,7 @@
 #include "engine/cache.h"
 #include "engine/engine.h"
 #include "engine/packer.h"
+#include "engine/stats.h"
 #include "image/plan.h"
 
 /* Most bytes of a request that one round of compressing gathers: half a batch, so that a round
@@ -21,6 +22,17 @@
 
 /* Most bytes that one read plan is asked for. */
 #define READ_BYTES (4u << 20)
+
+/* The queues' part of struct engine_stats. */
+struct counters {
+	_Atomic uint64_t requests[REQ_OPS], bytes[REQ_OPS], errors;
+	_Atomic uint64_t latency[REQ_OPS][LATENCY_BUCKETS];
+	_Atomic uint64_t zero_copy_read, zero_copy_written, direct_read, direct_written, zero_read;
+	_Atomic uint64_t blob_read, cached_read, cluster_written, copied, copied_raw;
+	_Atomic uint64_t sqes, enters, handoffs;
+};
+
+struct engine_queue;
 
 struct engine {
 	/* Constant. */
@@ -36,6 +48,10 @@ struct engine {
 
 	struct cache *cache;
 	struct packer *packer; /* NULL without codec */
+
+	pthread_mutex_t queues_lock; /* what follows */
+	struct engine_queue *queues;
+	struct engine_stats past; /* of queues that are gone */
 };
 
 /* Used by one thread at a time, so nothing is locked.  The buffers are UNIT_SIZE-aligned. */
@@ -48,6 +64,7 @@ struct engine_thread {
 	uint8_t *plain;	  /* a cluster that was decompressed and is not cached */
 	uint8_t *cluster; /* the cluster that is being assembled */
 	uint8_t *bounce;  /* a cluster: pieces of a caller's buffer that is not aligned */
+	uint8_t *request; /* ROUND_BYTES of a request that is elsewhere; NULL until first needed */
 	uint8_t *frames; /* of one round, each followed by zeros; NULL when nothing is compressed */
 
 	struct read_plan rplan;
@@ -60,6 +77,12 @@ MUST_CHECK errint_t thread_codec(struct engine_thread *t, unsigned id, struct co
 /* read.c: fill @buf from @segs, in order.  A guard is held. */
 MUST_CHECK errint_t read_segs(struct engine_thread *t, uint8_t *buf, const struct seg *segs,
 			      unsigned n);
+
+/* read.c: decompress the cluster of @s into @dst, a cluster's room.  A guard is held. */
+MUST_CHECK errint_t read_cluster(struct engine_thread *t, const struct seg *s, uint8_t *dst);
+
+/* write.c: carry out and settle t->wplan, a WRITE_CLUSTER, with the request's bytes in @buf. */
+MUST_CHECK errint_t write_planned_cluster(struct engine_thread *t, const uint8_t *buf);
 
 /* compress.c */
 bool all_zero(const void *buf, size_t len);

@@ -32,6 +32,7 @@ static errint_t engine_init(struct engine *e, struct image *im, const struct eng
 	struct image_info info;
 
 	image_get_info(im, &info);
+	pthread_mutex_init(&e->queues_lock, NULL);
 	e->im = im;
 	e->st = image_store(im);
 	e->geo = info.geo;
@@ -71,6 +72,8 @@ void engine_free(struct engine *e)
 {
 	if (!e)
 		return;
+	assert(!e->queues);
+	pthread_mutex_destroy(&e->queues_lock);
 	packer_free(e->packer);
 	cache_free(e->cache);
 	free(e->zeros);
@@ -138,6 +141,7 @@ void engine_thread_free(struct engine_thread *t)
 	free(t->cluster);
 	free(t->bounce);
 	free(t->frames);
+	free(t->request);
 	free(t);
 }
 

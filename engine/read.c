@@ -59,8 +59,7 @@ static errint_t load_blob(struct engine_thread *t, const struct seg *s, const ui
 	return 0;
 }
 
-/* Decompress the cluster of @s into @dst, a cluster's room. */
-static errint_t decompress_blob(struct engine_thread *t, const struct seg *s, uint8_t *dst)
+errint_t read_cluster(struct engine_thread *t, const struct seg *s, uint8_t *dst)
 {
 	const uint8_t *bytes;
 	struct codec_ctx *ctx;
@@ -88,7 +87,7 @@ static errint_t read_part(struct engine_thread *t, uint8_t *buf, const struct se
 	if (e)
 		plain = cache_bytes(e);
 	if (answer != CACHE_HIT)
-		err = decompress_blob(t, s, plain);
+		err = read_cluster(t, s, plain);
 	if (answer == CACHE_LOAD)
 		cache_loaded(t->e->cache, e, err);
 	if (err)
@@ -102,7 +101,7 @@ static errint_t read_part(struct engine_thread *t, uint8_t *buf, const struct se
 static errint_t read_blob(struct engine_thread *t, uint8_t *buf, const struct seg *s)
 {
 	assert(s->len <= t->e->cluster && s->skip <= t->e->cluster - s->len);
-	return s->len == t->e->cluster ? decompress_blob(t, s, buf) : read_part(t, buf, s);
+	return s->len == t->e->cluster ? read_cluster(t, s, buf) : read_part(t, buf, s);
 }
 
 static errint_t read_seg(struct engine_thread *t, uint8_t *buf, const struct seg *s)

@@ -10,5 +10,15 @@ engine_sources = \
 	%D%/engine.h \
 	%D%/packer.c \
 	%D%/packer.h \
+	%D%/payload.c \
+	%D%/payload.h \
+	%D%/pool.c \
+	%D%/pool.h \
+	%D%/queue.c \
+	%D%/queue.h \
+	%D%/queue_priv.h \
+	%D%/queue_read.c \
+	%D%/queue_write.c \
 	%D%/read.c \
+	%D%/stats.h \
 	%D%/write.c

@@ -145,6 +145,14 @@ static errint_t write_cluster(struct request *r, const uint8_t *buf)
 	return settle_copy(t->e->im, p);
 }
 
+errint_t write_planned_cluster(struct engine_thread *t, const uint8_t *buf)
+{
+	struct request r = {.t = t};
+
+	assert(t->wplan.how == WRITE_CLUSTER);
+	return write_cluster(&r, buf);
+}
+
 static errint_t publish_blob(struct request *r, const struct piece *blob)
 {
 	r->flush = true;

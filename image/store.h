@@ -65,10 +65,11 @@ struct store_ops {
 /* The head of every store; a store's own struct begins with it. */
 struct store {
 	const struct store_ops *ops;
-	const char *name; /* as the user knows it, for messages; owned by the store */
-	unsigned align;	  /* direct I/O alignment of offsets and lengths, 512..4096 */
-	bool read_only;	  /* every operation that writes asserts that this is false */
-	bool fixed;	  /* a device: it never gets longer */
+	const char *name;   /* as the user knows it, for messages; owned by the store */
+	unsigned align;	    /* direct I/O alignment of offsets and lengths, 512..4096 */
+	unsigned mem_align; /* of buffers, for I/O that goes around the store; 0: any */
+	bool read_only;	    /* every operation that writes asserts that this is false */
+	bool fixed;	    /* a device: it never gets longer */
 };
 
 /* The wrappers assert the contract above, then count and call. */

@@ -31,7 +31,6 @@ struct store_file {
 	int fd;
 	bool block_device;
 	bool direct;
-	unsigned mem_align;	/* of buffers under direct I/O */
 	pthread_rwlock_t edges; /* write-held while a block is read, changed and written back */
 	char *path;
 };
@@ -127,7 +126,7 @@ static bool fits_direct(const struct store_file *f, const void *buf, size_t len,
 	unsigned align = f->st.align;
 
 	return !f->direct ||
-	       (off % align == 0 && len % align == 0 && (uintptr_t)buf % f->mem_align == 0);
+	       (off % align == 0 && len % align == 0 && (uintptr_t)buf % f->st.mem_align == 0);
 }
 
 /* The next aligned window of a request: it begins at *@at and holds @skip bytes before the
@@ -365,6 +364,7 @@ static void file_close(struct store *st)
 {
 	struct store_file *f = file_of(st);
 
+	store_unlock_fd(f->fd);
 	close(f->fd);
 	pthread_rwlock_destroy(&f->edges);
 	free(f->path);
@@ -447,7 +447,7 @@ static void try_direct(struct store_file *f)
 	}
 	f->direct = true;
 	f->st.align = align;
-	f->mem_align = mem_align;
+	f->st.mem_align = mem_align;
 }
 
 static errint_t open_fd(const char *path, unsigned flags, int *out)

@@ -183,3 +183,15 @@ errint_t store_lock_fd(int fd, const char *name, enum store_lock how)
 	}
 	return 0;
 }
+
+void store_unlock_fd(int fd)
+{
+	struct flock lock = {
+		.l_type = F_UNLCK,
+		.l_whence = SEEK_SET,
+		.l_start = LOCK_START,
+		.l_len = LOCK_LEN,
+	};
+
+	(void)fcntl(fd, F_OFD_SETLK, &lock);
+}

@@ -14,4 +14,8 @@
  */
 MUST_CHECK errint_t store_lock_fd(int fd, const char *name, enum store_lock how);
 
+/* Gives the lock up, whoever still has a reference to the description: the kernel drops that of an
+ * io_uring some time after the ring is closed. */
+void store_unlock_fd(int fd);
+
 #endif

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The queue's ring: what is submitted, what comes back, and who gets it.
+ *
+ * user_data of a completion is a pointer or a cookie with a tag in its lowest bits (enum tag), so
+ * there is one place, dispatch(), that knows where completions go.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/container_of.h"
+#include "common/log.h"
+#include "engine/queue_priv.h"
+
+enum tag { TAG_SEGMENT, TAG_CLIENT, TAG_EVENT, TAG_BITS = 3, TAG_MASK = (1 << TAG_BITS) - 1 };
+_Static_assert(_Alignof(struct seg_io) >= 1 << TAG_BITS, "room for a tag");
+
+struct bounce {
+	struct bounce *next;
+};
+
+static uint64_t microseconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* ---- figures ---------------------------------------------------------------------------- */
+
+static uint64_t figure(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void add_counters(struct engine_stats *s, const struct counters *c)
+{
+	for (unsigned i = 0; i < REQ_OPS; i++) {
+		s->requests[i] += figure(&c->requests[i]);
+		s->bytes[i] += figure(&c->bytes[i]);
+		for (unsigned k = 0; k < LATENCY_BUCKETS; k++)
+			s->latency[i][k] += figure(&c->latency[i][k]);
+	}
+	s->errors += figure(&c->errors);
+	s->zero_copy_read += figure(&c->zero_copy_read);
+	s->zero_copy_written += figure(&c->zero_copy_written);
+	s->direct_read += figure(&c->direct_read);
+	s->direct_written += figure(&c->direct_written);
+	s->zero_read += figure(&c->zero_read);
+	s->blob_read += figure(&c->blob_read);
+	s->cached_read += figure(&c->cached_read);
+	s->cluster_written += figure(&c->cluster_written);
+	s->copied += figure(&c->copied);
+	s->copied_raw += figure(&c->copied_raw);
+	s->sqes += figure(&c->sqes);
+	s->enters += figure(&c->enters);
+	s->handoffs += figure(&c->handoffs);
+}
+
+static void add_queue(struct engine_queue *q)
+{
+	SCOPED_LOCK(&q->e->queues_lock);
+	q->next = q->e->queues;
+	q->e->queues = q;
+}
+
+static void remove_queue(struct engine_queue *q)
+{
+	struct engine_queue **at = &q->e->queues;
+
+	SCOPED_LOCK(&q->e->queues_lock);
+	while (*at != q)
+		at = &(*at)->next;
+	*at = q->next;
+	add_counters(&q->e->past, &q->counters);
+}
+
+void engine_get_stats(struct engine *e, struct engine_stats *stats)
+{
+	struct cache_stats cache;
+
+	cache_get_stats(e->cache, &cache);
+	SCOPED_LOCK(&e->queues_lock);
+	*stats = e->past;
+	for (const struct engine_queue *q = e->queues; q; q = q->next)
+		add_counters(stats, &q->counters);
+	stats->cache_hits = cache.hits;
+	stats->cache_misses = cache.misses;
+	stats->cache_bytes = cache.bytes;
+}
+
+/* ---- making and releasing --------------------------------------------------------------- */
+
+/* The ring, with what the kernel knows of: newest features first. */
+static errint_t open_ring(struct engine_queue *q)
+{
+	static const unsigned flags[] = {
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+		IORING_SETUP_COOP_TASKRUN,
+		0,
+	};
+	/* A request is one SQE or a few; more than fit are submitted in turns. */
+	unsigned entries = 2 * q->opts.depth + 16;
+	int err = -EINVAL;
+
+	for (size_t i = 0; i < sizeof(flags) / sizeof(*flags) && err == -EINVAL; i++) {
+		struct io_uring_params params = {
+			.flags = flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL,
+			.cq_entries = 4 * entries,
+		};
+
+		err = io_uring_queue_init_params(entries, &q->ring, &params);
+	}
+	if (err)
+		return log_err(err, "cannot set up io_uring");
+	return 0;
+}
+
+static errint_t register_all(struct engine_queue *q)
+{
+	const int files[FILES] = {store_file_fd(q->e->st), q->zero_fd, q->opts.client_fd};
+	int err = io_uring_register_files(&q->ring, files, FILES);
+
+	if (!err && q->opts.buffers)
+		err = io_uring_register_buffers_sparse(&q->ring, q->opts.buffers);
+	return err ? log_err(err, "cannot register files and buffers with io_uring") : 0;
+}
+
+/* Wait for an event once more. */
+static void arm_event(struct engine_queue *q)
+{
+	struct io_uring_sqe *sqe = engine_queue_sqe(q);
+
+	io_uring_prep_read(sqe, q->event_fd, &q->event, sizeof(q->event), 0);
+	sqe->user_data = TAG_EVENT;
+}
+
+static errint_t queue_init(struct engine_queue *q)
+{
+	if (store_file_fd(q->e->st) < 0)
+		return log_fail(-ENOTSUP, "%s: is not a file, which io_uring needs",
+				q->e->st->name);
+	q->mem_align = q->e->st->mem_align ? q->e->st->mem_align : 1;
+	q->zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	if (q->zero_fd < 0)
+		return log_errno("/dev/zero: cannot open");
+	q->event_fd = eventfd(0, EFD_CLOEXEC);
+	if (q->event_fd < 0)
+		return log_errno("cannot create an event descriptor");
+
+	errint_t err = image_writer_new(q->e->im, &q->writer);
+
+	return err ? err : open_ring(q);
+}
+
+static void release(struct engine_queue *q)
+{
+	while (q->free_bounces) {
+		struct bounce *b = q->free_bounces;
+
+		q->free_bounces = b->next;
+		free(b);
+	}
+	image_writer_free(q->writer);
+	if (q->zero_fd >= 0)
+		close(q->zero_fd);
+	if (q->event_fd >= 0)
+		close(q->event_fd);
+	free(q);
+}
+
+errint_t engine_queue_new(struct engine *e, const struct engine_queue_opts *opts,
+			  struct engine_queue **out)
+{
+	struct engine_queue *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		return log_err(-ENOMEM, "cannot set up a queue");
+	q->e = e;
+	q->opts = *opts;
+	q->zero_fd = q->event_fd = -1;
+
+	errint_t err = queue_init(q);
+
+	if (err) {
+		release(q);
+		return err;
+	}
+	err = register_all(q);
+	if (err) {
+		io_uring_queue_exit(&q->ring);
+		release(q);
+		return err;
+	}
+	arm_event(q);
+	add_queue(q);
+	*out = q;
+	return 0;
+}
+
+void engine_queue_free(struct engine_queue *q)
+{
+	assert(!q->active && !atomic_load(&q->back));
+	remove_queue(q);
+	/* The kernel takes its time with a ring; what it refers to is given up at once. */
+	io_uring_unregister_files(&q->ring);
+	io_uring_queue_exit(&q->ring);
+	release(q);
+}
+
+unsigned engine_queue_active(const struct engine_queue *q)
+{
+	return q->active;
+}
+
+/* ---- SQEs ------------------------------------------------------------------------------- */
+
+static int enter(struct engine_queue *q, unsigned wait)
+{
+	COUNT_HERE(q, enters, 1);
+	return io_uring_submit_and_wait(&q->ring, wait);
+}
+
+struct io_uring_sqe *engine_queue_sqe(struct engine_queue *q)
+{
+	struct io_uring_sqe *sqe;
+
+	while (!(sqe = io_uring_get_sqe(&q->ring)))
+		/* Busy completions are taken in the next turn; the kernel keeps them till then. */
+		enter(q, 0);
+	return sqe;
+}
+
+void engine_queue_tag(struct io_uring_sqe *sqe, uint64_t cookie)
+{
+	assert(cookie >> (64 - TAG_BITS) == 0);
+	sqe->user_data = cookie << TAG_BITS | TAG_CLIENT;
+}
+
+uint8_t *queue_memory(const struct engine_req *r, uint32_t from)
+{
+	if (r->payload.buf_index >= 0)
+		return NULL;
+	return (r->payload.mem ? r->payload.mem : r->bounce) + from;
+}
+
+/* Can the kernel do it directly, as it stands? */
+static bool is_aligned(const struct seg_io *io)
+{
+	const struct engine_queue *q = io->r->q;
+	const uint8_t *mem = queue_memory(io->r, io->from);
+
+	if ((io->file_off | io->len) % q->e->st->align)
+		return false;
+	return !mem || (uintptr_t)mem % q->mem_align == 0;
+}
+
+static void prepare(struct io_uring_sqe *sqe, const struct seg_io *io)
+{
+	const struct engine_req *r = io->r;
+	bool write = r->op == REQ_WRITE;
+	int file = io->zeros ? FILE_ZERO : FILE_IMAGE;
+	uint8_t *mem = queue_memory(r, io->from);
+
+	if (mem) {
+		if (write)
+			io_uring_prep_write(sqe, file, mem, io->len, io->file_off);
+		else
+			io_uring_prep_read(sqe, file, mem, io->len, io->file_off);
+	} else {
+		void *at = (void *)(uintptr_t)(r->payload.buf_base + io->from);
+
+		if (write)
+			io_uring_prep_write_fixed(sqe, file, at, io->len, io->file_off,
+						  r->payload.buf_index);
+		else
+			io_uring_prep_read_fixed(sqe, file, at, io->len, io->file_off,
+						 r->payload.buf_index);
+	}
+	if (write && r->dsync)
+		sqe->rw_flags = RWF_DSYNC;
+	sqe->flags |= IOSQE_FIXED_FILE;
+}
+
+static void by_hand(struct task *task, struct engine_thread *t)
+{
+	io_by_hand((struct seg_io *)task, t);
+}
+
+static void by_hand_back(struct task *task)
+{
+	io_done((struct seg_io *)task);
+}
+
+static void hand_to_worker(struct seg_io *io)
+{
+	io->task.run = by_hand;
+	io->task.back = by_hand_back;
+	queue_hand_off(&io->task, POOL_DATA);
+}
+
+void io_submit(struct seg_io *io)
+{
+	struct engine_queue *q = io->r->q;
+
+	if (!io->zeros && !is_aligned(io)) {
+		hand_to_worker(io);
+		return;
+	}
+	struct io_uring_sqe *sqe = engine_queue_sqe(q);
+
+	prepare(sqe, io);
+	sqe->user_data = (uintptr_t)io | TAG_SEGMENT;
+	COUNT_HERE(q, sqes, 1);
+}
+
+static errint_t io_failed(const struct seg_io *io, errint_t err)
+{
+	const struct engine_req *r = io->r;
+
+	return log_err(err, "%s: cannot %s %u bytes at offset %llu", r->q->e->st->name,
+		       r->op == REQ_WRITE ? "write" : "read", io->len,
+		       (unsigned long long)io->file_off);
+}
+
+static void count_moved(const struct seg_io *io, uint32_t len)
+{
+	struct engine_queue *q = io->r->q;
+	bool write = io->r->op == REQ_WRITE;
+
+	if (io->zeros)
+		COUNT_HERE(q, zero_read, len);
+	else if (io->r->payload.buf_index >= 0 && write)
+		COUNT_HERE(q, zero_copy_written, len);
+	else if (io->r->payload.buf_index >= 0)
+		COUNT_HERE(q, zero_copy_read, len);
+	else if (write)
+		COUNT_HERE(q, direct_written, len);
+	else
+		COUNT_HERE(q, direct_read, len);
+}
+
+/*
+ * An SQE completed.  What is short is finished by a worker, whose store knows ends of files and odd
+ * lengths: a short transfer never reaches the client as a whole one.
+ */
+static void io_completed(struct seg_io *io, int res)
+{
+	if (res == -EAGAIN || res == -EINTR) {
+		io_submit(io);
+		return;
+	}
+	if (res < 0) {
+		io->err = io_failed(io, res);
+		io_done(io);
+		return;
+	}
+	assert((uint32_t)res <= io->len);
+	count_moved(io, (uint32_t)res);
+	io->from += (uint32_t)res;
+	io->file_off += (uint32_t)res;
+	io->len -= (uint32_t)res;
+	if (!io->len)
+		io_done(io);
+	else if (io->zeros && res)
+		io_submit(io);
+	else
+		hand_to_worker(io);
+}
+
+void io_done(struct seg_io *io)
+{
+	struct engine_req *r = io->r;
+
+	if (io->err && !r->result)
+		r->result = io->err;
+	assert(r->pending > 0);
+	if (--r->pending)
+		return;
+	if (r->op == REQ_WRITE)
+		write_segs_done(r);
+	else
+		read_segs_done(r);
+}
+
+/* ---- workers ---------------------------------------------------------------------------- */
+
+static errint_t move_read(struct seg_io *io, struct engine_thread *t, uint32_t n)
+{
+	const struct payload *p = &io->r->payload;
+	uint8_t *mem = queue_memory(io->r, io->from);
+	errint_t err = 0;
+
+	if (io->zeros)
+		memset(t->cluster, 0, n);
+	else
+		err = store_read(t->e->st, t->cluster, n, io->file_off);
+	if (err)
+		return err;
+	if (!mem)
+		return p->ops->copy_out(p, t->cluster, io->from, n);
+	memcpy(mem, t->cluster, n);
+	return 0;
+}
+
+static errint_t move_write(struct seg_io *io, struct engine_thread *t, uint32_t n)
+{
+	const struct payload *p = &io->r->payload;
+	const uint8_t *mem = queue_memory(io->r, io->from);
+	struct store *st = t->e->st;
+
+	if (mem) {
+		memcpy(t->cluster, mem, n);
+	} else {
+		errint_t err = p->ops->copy_in(p, t->cluster, io->from, n);
+
+		if (err)
+			return err;
+	}
+	return io->r->dsync ? store_write_dsync(st, t->cluster, n, io->file_off)
+			    : store_write(st, t->cluster, n, io->file_off);
+}
+
+void io_by_hand(struct seg_io *io, struct engine_thread *t)
+{
+	struct engine_queue *q = io->r->q;
+
+	/* What a short transfer left may begin anywhere; the whole sector is done again. */
+	uint32_t odd = (uint32_t)(io->file_off % SECTOR_SIZE);
+
+	io->file_off -= odd;
+	io->from -= odd;
+	io->len += odd;
+	while (io->len && !io->err) {
+		uint32_t n = io->len < t->e->cluster ? io->len : (uint32_t)t->e->cluster;
+
+		io->err = io->r->op == REQ_WRITE ? move_write(io, t, n) : move_read(io, t, n);
+		COUNT(q, copied, n);
+		COUNT(q, copied_raw, n);
+		io->from += n;
+		io->file_off += n;
+		io->len -= n;
+	}
+}
+
+static void work_run(struct work *w, struct engine_thread *t)
+{
+	struct task *task = (struct task *)w;
+
+	task->run(task, t);
+	queue_hand_back(task);
+}
+
+void queue_hand_off(struct task *task, enum pool_kind kind)
+{
+	task->work.run = work_run;
+	COUNT_HERE(task->q, handoffs, 1);
+	pool_run(task->q->opts.pool, kind, &task->work);
+}
+
+void engine_queue_wake(struct engine_queue *q)
+{
+	const uint64_t one = 1;
+
+	if (write(q->event_fd, &one, sizeof(one)) != sizeof(one))
+		log_errno("cannot wake a queue");
+}
+
+void queue_hand_back(struct task *task)
+{
+	struct engine_queue *q = task->q;
+	struct task *head = atomic_load_explicit(&q->back, memory_order_relaxed);
+
+	do
+		task->next = head;
+	while (!atomic_compare_exchange_weak(&q->back, &head, task));
+	/* Whoever found the list empty tells. */
+	if (!head)
+		engine_queue_wake(q);
+}
+
+/* Everything that workers have finished, oldest first. */
+static void take_back(struct engine_queue *q)
+{
+	struct task *list = atomic_exchange(&q->back, NULL), *oldest = NULL, *next;
+
+	for (; list; list = next) {
+		next = list->next;
+		list->next = oldest;
+		oldest = list;
+	}
+	for (; oldest; oldest = next) {
+		next = oldest->next;
+		oldest->back(oldest);
+	}
+}
+
+/* ---- one turn --------------------------------------------------------------------------- */
+
+static void dispatch(struct engine_queue *q, uint64_t user_data, int res)
+{
+	switch ((enum tag)(user_data & TAG_MASK)) {
+	case TAG_SEGMENT:
+		io_completed((struct seg_io *)(uintptr_t)(user_data & ~(uint64_t)TAG_MASK), res);
+		return;
+	case TAG_CLIENT:
+		q->opts.ops->completed(q->opts.client, user_data >> TAG_BITS, res);
+		return;
+	case TAG_EVENT:
+		arm_event(q);
+		take_back(q);
+		return;
+	case TAG_BITS:
+	case TAG_MASK:
+		break;
+	}
+	assert(!"a tag");
+}
+
+errint_t engine_queue_turn(struct engine_queue *q)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, n = 0;
+	int res = enter(q, 1);
+
+	if (res < 0 && res != -EINTR && res != -EAGAIN && res != -EBUSY)
+		return log_err(res, "io_uring failed");
+	q->now = microseconds();
+	io_uring_for_each_cqe(&q->ring, head, cqe)
+	{
+		dispatch(q, cqe->user_data, cqe->res);
+		n++;
+	}
+	io_uring_cq_advance(&q->ring, n);
+	return 0;
+}
+
+/* ---- requests --------------------------------------------------------------------------- */
+
+bool queue_bounce(struct engine_req *r)
+{
+	struct engine_queue *q = r->q;
+
+	if (r->bounce)
+		return true;
+	if (q->free_bounces) {
+		r->bounce = (uint8_t *)q->free_bounces;
+		q->free_bounces = q->free_bounces->next;
+	} else {
+		r->bounce = store_buffer(REQ_MAX_BYTES);
+	}
+	if (!r->bounce)
+		r->result = log_err(-ENOMEM, "cannot hold the bytes of a request");
+	return r->bounce;
+}
+
+static unsigned latency_bucket(uint64_t us)
+{
+	unsigned bits = us ? 64 - (unsigned)__builtin_clzll(us) : 0;
+
+	return bits < LATENCY_BUCKETS ? bits : LATENCY_BUCKETS - 1;
+}
+
+void queue_finish(struct engine_req *r, errint_t err)
+{
+	struct engine_queue *q = r->q;
+
+	if (r->bounce) {
+		struct bounce *b = (struct bounce *)r->bounce;
+
+		b->next = q->free_bounces;
+		q->free_bounces = b;
+		r->bounce = NULL;
+	}
+	r->result = err;
+	COUNT_HERE(q, errors, err != 0);
+	COUNT_HERE(q, latency[r->op][latency_bucket(q->now - r->start)], 1);
+	assert(q->active > 0);
+	q->active--;
+	q->opts.ops->done(q->opts.client, r);
+}
+
+/* Flush, discard, write zeroes: nothing but waiting. */
+static void block_run(struct task *task, struct engine_thread *t)
+{
+	struct engine_req *r = container_of(task, struct engine_req, task);
+	errint_t err = 0;
+
+	if (r->op == REQ_DISCARD)
+		err = engine_discard(t, r->off, r->len);
+	else if (r->op == REQ_WRITE_ZEROES)
+		err = engine_write_zeroes(t, r->off, r->len);
+	if (!err && (r->op == REQ_FLUSH || r->fua))
+		err = engine_flush(t);
+	r->result = err;
+}
+
+static void block_back(struct task *task)
+{
+	struct engine_req *r = container_of(task, struct engine_req, task);
+
+	queue_finish(r, r->result);
+}
+
+void engine_queue_submit(struct engine_queue *q, struct engine_req *r)
+{
+	assert(r->off % SECTOR_SIZE == 0 && r->len % SECTOR_SIZE == 0);
+	r->q = r->task.q = q;
+	r->result = 0;
+	r->done = 0;
+	r->flush = r->dsync = r->copied_in = false;
+	r->start = q->now;
+	q->active++;
+	COUNT_HERE(q, requests[r->op], 1);
+	COUNT_HERE(q, bytes[r->op], r->len);
+	switch (r->op) {
+	case REQ_READ:
+		assert(r->len && r->len <= REQ_MAX_BYTES);
+		read_step(r);
+		return;
+	case REQ_WRITE:
+		assert(r->len && r->len <= REQ_MAX_BYTES);
+		write_step(r);
+		return;
+	case REQ_FLUSH:
+	case REQ_DISCARD:
+	case REQ_WRITE_ZEROES:
+		r->task.run = block_run;
+		r->task.back = block_back;
+		queue_hand_off(&r->task, POOL_BLOCK);
+		return;
+	case REQ_OPS:
+		break;
+	}
+	assert(!"an operation");
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the queue share: queue.c (ring, hand-back), queue_read.c, queue_write.c. Unless
+ * told otherwise, all in the queue's thread. */
+#ifndef ENGINE_QUEUE_PRIV_H
+#define ENGINE_QUEUE_PRIV_H
+
+#include "engine/core.h"
+#include "engine/queue.h"
+
+enum { FILE_IMAGE, FILE_ZERO, FILE_CLIENT = QUEUE_CLIENT_FILE, FILES };
+
+struct bounce; /* a free buffer */
+
+struct engine_queue {
+	/* Constant. */
+	struct engine *e;
+	struct engine_queue_opts opts;
+	int zero_fd, event_fd;
+	unsigned mem_align; /* of buffers under direct I/O */
+
+	/* The queue's thread's. */
+	struct io_uring ring;
+	struct image_writer *writer;
+	struct bounce *free_bounces;
+	unsigned active;
+	uint64_t now; /* microseconds, at the beginning of this turn */
+	uint64_t event;
+
+	_Atomic(struct task *) back; /* finished by workers, newest first */
+
+	/* engine->queues_lock */
+	struct engine_queue *next;
+
+	struct counters counters;
+};
+
+/* Counting by the queue's thread alone, and by any. */
+#define COUNT_HERE(q, what, n)                                                                     \
+	atomic_store_explicit(&(q)->counters.what,                                                 \
+			      atomic_load_explicit(&(q)->counters.what, memory_order_relaxed) +    \
+				      (uint64_t)(n),                                               \
+			      memory_order_relaxed)
+#define COUNT(q, what, n)                                                                          \
+	atomic_fetch_add_explicit(&(q)->counters.what, (uint64_t)(n), memory_order_relaxed)
+
+/* Have @task run by a worker, then task->back(task) called here. */
+void queue_hand_off(struct task *task, enum pool_kind kind);
+/* From any thread: @task comes back. */
+void queue_hand_back(struct task *task);
+
+/* A buffer of REQ_MAX_BYTES for @r, kept until it is done.  False: out of memory, r->result set. */
+bool queue_bounce(struct engine_req *r);
+/* This process's memory for the bytes of @r from @from on, or NULL: the payload is registered. */
+uint8_t *queue_memory(const struct engine_req *r, uint32_t from);
+void queue_finish(struct engine_req *r, errint_t err);
+
+/* Submit the rest of @io as one SQE. */
+void io_submit(struct seg_io *io);
+/* @io came to its end. */
+void io_done(struct seg_io *io);
+/* In a worker: move the rest of @io through memory of @t. */
+void io_by_hand(struct seg_io *io, struct engine_thread *t);
+
+/* queue_read.c, queue_write.c */
+void read_step(struct engine_req *r);
+void read_segs_done(struct engine_req *r);
+void write_step(struct engine_req *r);
+void write_segs_done(struct engine_req *r);
+
+#endif
