@@ -16,6 +16,7 @@
 #include <liburing.h>
 #include <stdatomic.h>
 
+#include "engine/cache.h"
 #include "engine/payload.h"
 #include "engine/pool.h"
 #include "engine/stats.h"
