@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -208,6 +209,8 @@ errint_t engine_queue_new(struct engine *e, const struct engine_queue_opts *opts
 void engine_queue_free(struct engine_queue *q)
 {
 	assert(!q->active && !atomic_load(&q->back));
+	while (atomic_load(&q->handing))
+		sched_yield();
 	remove_queue(q);
 	/* The kernel takes its time with a ring; what it refers to is given up at once. */
 	io_uring_unregister_files(&q->ring);
@@ -478,12 +481,15 @@ void queue_hand_back(struct task *task)
 	struct engine_queue *q = task->q;
 	struct task *head = atomic_load_explicit(&q->back, memory_order_relaxed);
 
+	/* Once the task is in the list, the queue may come to its end without having been told. */
+	atomic_fetch_add(&q->handing, 1);
 	do
 		task->next = head;
 	while (!atomic_compare_exchange_weak(&q->back, &head, task));
 	/* Whoever found the list empty tells. */
 	if (!head)
 		engine_queue_wake(q);
+	atomic_fetch_sub(&q->handing, 1);
 }
 
 /* Everything that workers have finished, oldest first. */

@@ -27,6 +27,7 @@ struct engine_queue {
 	uint64_t event;
 
 	_Atomic(struct task *) back; /* finished by workers, newest first */
+	_Atomic unsigned handing;    /* workers in queue_hand_back() */
 
 	/* engine->queues_lock */
 	struct engine_queue *next;

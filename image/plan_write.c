@@ -198,12 +198,16 @@ static errint_t settle_fill(struct image *im, struct write_plan *p, unsigned i)
 
 enum verdict { VERDICT_DIRECT, VERDICT_CLUSTER };
 
-/* Can the sub-blocks of @c that are only partly covered be written in place? */
-static bool parts_are_stored(const struct piece *c, struct desc d)
+/*
+ * Can the sub-blocks of @c that are only partly covered be written in place?  Where the host's
+ * direct I/O takes only larger blocks than the piece has, something must be read, changed and
+ * written back, which is for one writer at a time.
+ */
+static bool parts_are_writable(struct image *im, const struct piece *c, struct desc d)
 {
 	uint16_t partly = c->touched & (uint16_t)~c->covered;
 
-	return !(partly & (uint16_t)~desc_valid(d));
+	return !(partly & (uint16_t)~desc_valid(d)) && (c->skip | c->len) % im->st->align == 0;
 }
 
 /* What is to be done with @c, whose entry is @d. */
@@ -213,7 +217,7 @@ static enum verdict judge(struct image *im, const struct piece *c, struct desc d
 		return VERDICT_CLUSTER;
 	if (is_empty(d))
 		return VERDICT_DIRECT; /* after an allocation; parts are judged again then */
-	if (has_storage(d) && map_owned(im, c->vcluster, d) && parts_are_stored(c, d))
+	if (has_storage(d) && map_owned(im, c->vcluster, d) && parts_are_writable(im, c, d))
 		return VERDICT_DIRECT;
 	return VERDICT_CLUSTER;
 }
@@ -253,7 +257,7 @@ static errint_t try_direct(struct image *im, struct image_writer *w, const struc
 		}
 		records = 1;
 	}
-	if (!parts_are_stored(c, d)) {
+	if (!parts_are_writable(im, c, d)) {
 		*verdict = VERDICT_CLUSTER;
 		txn_unreserve(im, records);
 		return 0;

@@ -9,7 +9,8 @@
 
 #include "image/store.h"
 
-/* An empty store that can grow to @max bytes (-ENOSPC beyond).  Never NULL. */
+/* An empty store that can grow to @max bytes (-ENOSPC beyond).  Never NULL.  A write that is not
+ * aligned to st->align, 512 unless the test changes it, ends the program. */
 struct store *mem_store_new(uint64_t max);
 
 enum mem_op { MEM_READ, MEM_WRITE, MEM_SYNC, MEM_PUNCH, MEM_OPS };

@@ -464,7 +464,7 @@ static void fill_up(struct bench *b, uint64_t left)
 	free_worker(&w);
 }
 
-static void stress(uint8_t shift, uint8_t codec, const struct image_open_opts *opts)
+static void stress(uint8_t shift, uint8_t codec, unsigned align, const struct image_open_opts *opts)
 {
 	struct bench b = {.shift = shift, .codec = codec, .opts = *opts, .ops = ops_of(800)};
 	const struct image_params params = {
@@ -472,6 +472,7 @@ static void stress(uint8_t shift, uint8_t codec, const struct image_open_opts *o
 	struct image_stats stats;
 
 	b.st = mem_store_new(STORE_MAX);
+	b.st->align = align;
 	b.table = calloc(SECTORS, sizeof(b.table[0]));
 	assert_non_null(b.table);
 	pthread_mutex_init(&b.lock, NULL);
@@ -499,8 +500,8 @@ static void raw(void **state)
 	const struct image_open_opts opts = {0};
 
 	(void)state;
-	stress(16, CODEC_NONE, &opts);
-	stress(18, CODEC_NONE, &opts);
+	stress(16, CODEC_NONE, 512, &opts);
+	stress(18, CODEC_NONE, 512, &opts);
 }
 
 static void compressed(void **state)
@@ -508,8 +509,18 @@ static void compressed(void **state)
 	const struct image_open_opts opts = {0};
 
 	(void)state;
-	stress(16, CODEC_ZSTD, &opts);
-	stress(17, CODEC_ZSTD, &opts);
+	stress(16, CODEC_ZSTD, 512, &opts);
+	stress(17, CODEC_ZSTD, 512, &opts);
+}
+
+/* A host whose direct I/O takes no less than 4 KiB. */
+static void large_blocks(void **state)
+{
+	const struct image_open_opts opts = {0};
+
+	(void)state;
+	stress(16, CODEC_NONE, 4096, &opts);
+	stress(16, CODEC_ZSTD, 4096, &opts);
 }
 
 /* A journal of a few transactions, a checkpoint forced by every few nodes: everybody waits for it.
@@ -519,8 +530,8 @@ static void tight_metadata(void **state)
 	const struct image_open_opts opts = {.journal_length = 24 * 4096, .dirty_cap = 1};
 
 	(void)state;
-	stress(17, CODEC_NONE, &opts);
-	stress(16, CODEC_ZSTD, &opts);
+	stress(17, CODEC_NONE, 512, &opts);
+	stress(16, CODEC_ZSTD, 512, &opts);
 }
 
 /* Room for a third of what the threads write: they free it for each other with zeroes.  With
@@ -530,16 +541,15 @@ static void full(void **state)
 	const struct image_open_opts opts = {.max_regions = 2};
 
 	(void)state;
-	stress(16, CODEC_NONE, &opts);
-	stress(16, CODEC_ZSTD, &opts);
+	stress(16, CODEC_NONE, 512, &opts);
+	stress(16, CODEC_ZSTD, 512, &opts);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(raw),
-		cmocka_unit_test(compressed),
-		cmocka_unit_test(tight_metadata),
+		cmocka_unit_test(raw),	      cmocka_unit_test(large_blocks),
+		cmocka_unit_test(compressed), cmocka_unit_test(tight_metadata),
 		cmocka_unit_test(full),
 	};
 
