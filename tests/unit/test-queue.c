@@ -10,11 +10,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -328,12 +331,218 @@ static void test_registered(void **state)
 	random_program(REGISTERED, true);
 }
 
+/* ---- directed ---------------------------------------------------------------------------- */
+
+static errint_t expected;
+
+static void done_as_expected(void *client, struct engine_req *r)
+{
+	struct bench *b = client;
+	struct slot *s = (struct slot *)r;
+
+	s->busy = false;
+	b->completed++;
+	if (expected)
+		assert_int_equal(r->result, expected);
+	else
+		assert_int_equal(r->result, 0);
+}
+
+static const struct queue_client_ops directed_ops = {.done = done_as_expected,
+						     .completed = completed};
+
+static void submit(struct bench *b, unsigned slot, enum req_op op, uint64_t off, uint32_t len)
+{
+	struct slot *s = &b->slot[slot];
+
+	s->r.op = op;
+	s->r.fua = false;
+	s->r.off = off;
+	s->r.len = len;
+	set_payload(b, s);
+	s->busy = true;
+	engine_queue_submit(b->q, &s->r);
+}
+
+static void one(struct bench *b, enum req_op op, uint64_t off, uint32_t len)
+{
+	submit(b, 0, op, off, len);
+	drain(b);
+}
+
+static struct bench *begin_directed(enum payload_kind kind, bool codec)
+{
+	struct bench *b = begin(kind, codec, 0);
+
+	b->q->opts.ops = &directed_ops;
+	expected = 0;
+	return b;
+}
+
+static struct engine_stats since(struct bench *b, const struct engine_stats *before)
+{
+	struct engine_stats s;
+
+	engine_get_stats(b->e, &s);
+	s.sqes -= before->sqes;
+	s.enters -= before->enters;
+	s.handoffs -= before->handoffs;
+	s.copied -= before->copied;
+	s.copied_raw -= before->copied_raw;
+	s.zero_copy_read -= before->zero_copy_read;
+	s.zero_copy_written -= before->zero_copy_written;
+	s.zero_read -= before->zero_read;
+	s.blob_read -= before->blob_read;
+	return s;
+}
+
+/* In place, a request costs one SQE, no copy, no other thread, and a fraction of a system call. */
+static void test_bare_path(void **state)
+{
+	struct bench *b = begin_directed(REGISTERED, false);
+	struct engine_stats before, s;
+	const unsigned rounds = 20;
+
+	(void)state;
+	one(b, REQ_WRITE, 0, DEPTH * 65536);
+	one(b, REQ_FLUSH, 0, 0);
+	engine_get_stats(b->e, &before);
+	for (unsigned i = 0; i < rounds; i++) {
+		for (unsigned k = 0; k < DEPTH; k++)
+			submit(b, k, k % 2 ? REQ_READ : REQ_WRITE, k * 65536 + i * 512, 4096);
+		drain(b);
+	}
+	s = since(b, &before);
+	assert_int_equal(s.sqes, rounds * DEPTH);
+	assert_int_equal(s.zero_copy_read, rounds * DEPTH / 2 * 4096);
+	assert_int_equal(s.zero_copy_written, rounds * DEPTH / 2 * 4096);
+	assert_int_equal(s.copied, 0);
+	assert_int_equal(s.handoffs, 0);
+	assert_true(s.enters < rounds * DEPTH);
+
+	/* A MiB that lies in one piece is one SQE; what is not there is read from nowhere. */
+	engine_get_stats(b->e, &before);
+	one(b, REQ_READ, 0, DEPTH * 65536);
+	one(b, REQ_READ, DISK / 2, 1 << 20);
+	s = since(b, &before);
+	assert_int_equal(s.sqes, 2);
+	assert_int_equal(s.zero_copy_read, DEPTH * 65536);
+	assert_int_equal(s.zero_read, 1 << 20);
+	assert_int_equal(s.copied, 0);
+	for (unsigned i = 0; i < 1 << 20; i++)
+		assert_int_equal(b->slot[0].mem[i], 0);
+	end(b);
+}
+
+/* One request of which a part is stored compressed: only that part is copied. */
+static void test_mixed(void **state)
+{
+	struct bench *b = begin_directed(REGISTERED, true);
+	struct engine_stats before, s;
+
+	(void)state;
+	memset(b->slot[0].mem, 0x5a, 65536);
+	one(b, REQ_WRITE, 0, 65536);
+	for (unsigned i = 0; i < 65536; i += 4096) {
+		memset(b->slot[0].mem, (int)(i / 4096 + 1), 4096);
+		one(b, REQ_WRITE, 65536 + i, 4096);
+	}
+	engine_get_stats(b->e, &before);
+	memset(b->slot[0].mem, 0, 3 * 65536);
+	one(b, REQ_READ, 0, 3 * 65536);
+	s = since(b, &before);
+	assert_int_equal(s.blob_read, 65536);
+	assert_int_equal(s.zero_copy_read, 65536);
+	assert_int_equal(s.zero_read, 65536);
+	assert_int_equal(s.copied, 65536);
+	assert_int_equal(s.copied_raw, 0);
+	for (unsigned i = 0; i < 65536; i++) {
+		assert_int_equal(b->slot[0].mem[i], 0x5a);
+		assert_int_equal(b->slot[0].mem[65536 + i], i / 4096 + 1);
+		assert_int_equal(b->slot[0].mem[2 * 65536 + i], 0);
+	}
+	end(b);
+}
+
+/* The file ends within an extent: what is missing reads as zeros, never as what was in the client's
+ * pages before. */
+static void short_read(enum payload_kind kind, unsigned odd)
+{
+	struct bench *b = begin_directed(kind, false);
+	uint64_t at;
+	struct stat st;
+
+	memset(b->slot[0].mem, 0x77, 65536);
+	one(b, REQ_WRITE, 0, 65536);
+	one(b, REQ_FLUSH, 0, 0);
+	{
+		struct read_plan p;
+
+		assert_int_equal(plan_read(b->im, 0, 65536, IMAGE_MAY_BLOCK, &p), 0);
+		assert_int_equal(p.nsegs, 1);
+		at = p.seg[0].file_off;
+		plan_read_done(b->im, &p);
+	}
+	assert_int_equal(stat(PATH, &st), 0);
+	assert_int_equal(truncate(PATH, (off_t)(at + odd)), 0);
+	memset(b->slot[0].mem, 0xee, 65536);
+	one(b, REQ_READ, 0, 65536);
+	for (unsigned i = 0; i < 65536; i++)
+		assert_int_equal(b->slot[0].mem[i], i < odd ? 0x77 : 0);
+	assert_int_equal(truncate(PATH, st.st_size), 0);
+	end(b);
+}
+
+static void test_short_read(void **state)
+{
+	(void)state;
+	for (unsigned kind = 0; kind < KINDS; kind++) {
+		short_read(kind, 0);
+		short_read(kind, 8192);
+		short_read(kind, 8192 + 700);
+	}
+}
+
+/* The host refuses a write: the request fails, what it was for stays as it was, and all goes on. */
+static void test_refused(void **state)
+{
+	struct bench *b = begin_directed(REGISTERED, false);
+	struct rlimit unlimited, limit;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	memset(b->slot[0].mem, 0x11, 65536);
+	one(b, REQ_WRITE, 0, 65536);
+	one(b, REQ_FLUSH, 0, 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &unlimited), 0);
+	limit = unlimited;
+	limit.rlim_cur = 1 << 20;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	expected = -EFBIG;
+	memset(b->slot[0].mem, 0x22, 65536);
+	one(b, REQ_WRITE, 0, 65536);
+	one(b, REQ_WRITE, 1 << 20, 65536);
+	expected = 0;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+	one(b, REQ_READ, 0, 2 << 20 >> 1);
+	for (unsigned i = 0; i < 65536; i++)
+		assert_int_equal(b->slot[0].mem[i], 0x11);
+	memset(b->slot[0].mem, 0x33, 65536);
+	one(b, REQ_WRITE, 1 << 20, 65536);
+	memset(b->slot[0].mem, 0, 65536);
+	one(b, REQ_READ, 1 << 20, 65536);
+	assert_int_equal(b->slot[0].mem[65535], 0x33);
+	one(b, REQ_FLUSH, 0, 0);
+	end(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_registered),
-		cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_file_bytes),
+		cmocka_unit_test(test_registered), cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_file_bytes), cmocka_unit_test(test_bare_path),
+		cmocka_unit_test(test_mixed),	   cmocka_unit_test(test_short_read),
+		cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
