@@ -49,6 +49,10 @@ struct engine {
 	struct cache *cache;
 	struct packer *packer; /* NULL without codec */
 
+	/* engine_maintain()'s. */
+	uint64_t lookups; /* of the cache, when it was last used */
+	unsigned idle_calls;
+
 	pthread_mutex_t queues_lock; /* what follows */
 	struct engine_queue *queues;
 	struct engine_stats past; /* of queues that are gone */

@@ -44,4 +44,8 @@ MUST_CHECK errint_t engine_discard(struct engine_thread *t, uint64_t off, uint64
 MUST_CHECK errint_t engine_write_zeroes(struct engine_thread *t, uint64_t off, uint64_t len);
 MUST_CHECK errint_t engine_flush(struct engine_thread *t);
 
+/* image_maintain(), and gives memory back that has not been of use for some seconds.  A daemon
+ * calls it each second, one thread at a time; it may block. */
+MUST_CHECK errint_t engine_maintain(struct engine *e);
+
 #endif

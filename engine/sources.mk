@@ -8,6 +8,7 @@ engine_sources = \
 	%D%/core.h \
 	%D%/engine.c \
 	%D%/engine.h \
+	%D%/maintain.c \
 	%D%/packer.c \
 	%D%/packer.h \
 	%D%/payload.c \

@@ -464,6 +464,29 @@ static void test_mixed(void **state)
 	end(b);
 }
 
+/* Parts of a cluster are decompressed once, and the memory is given back when nobody comes. */
+static void test_cached(void **state)
+{
+	struct bench *b = begin_directed(REGISTERED, true);
+	struct engine_stats s;
+
+	(void)state;
+	memset(b->slot[0].mem, 0x5a, 65536);
+	one(b, REQ_WRITE, 0, 65536);
+	for (unsigned i = 0; i < DEPTH; i++)
+		submit(b, i, REQ_READ, i * 4096, 4096);
+	drain(b);
+	engine_get_stats(b->e, &s);
+	assert_int_equal(s.cache_misses, 1);
+	assert_int_equal(s.cache_bytes, 65536);
+	assert_int_equal(s.cached_read, 65536 - 4096);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(engine_maintain(b->e), 0);
+	engine_get_stats(b->e, &s);
+	assert_int_equal(s.cache_bytes, 0);
+	end(b);
+}
+
 /* The file ends within an extent: what is missing reads as zeros, never as what was in the client's
  * pages before. */
 static void short_read(enum payload_kind kind, unsigned odd)
@@ -541,8 +564,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_registered), cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_file_bytes), cmocka_unit_test(test_bare_path),
-		cmocka_unit_test(test_mixed),	   cmocka_unit_test(test_short_read),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_mixed),	   cmocka_unit_test(test_cached),
+		cmocka_unit_test(test_short_read), cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
