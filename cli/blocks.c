@@ -108,6 +108,8 @@ static struct limits limits_of(const struct blocks *b, const struct disk_super *
 		.epoch = le32_get(sb->epoch),
 		.zstd = le64_get(sb->incompat) & INCOMPAT_ZSTD_BLOBS,
 		.backing = le64_get(sb->incompat) & INCOMPAT_BACKING,
+		.head_parent = le32_get(sb->head_parent),
+		.next_snapshot = le32_get(sb->next_snapshot),
 	};
 }
 
@@ -142,7 +144,7 @@ static errint_t print_alloc(FILE *out, struct store *st, const struct disk_super
 		struct disk_alloc_block root;
 		errint_t err;
 
-		if (!le32_get(sb->root_crc[i]))
+		if (!super_has_root_block(sb, i))
 			continue;
 		err = store_read(st, &b->alloc, UNIT_SIZE, off);
 		root = b->alloc;

@@ -72,8 +72,13 @@ static void print_summary(const struct check_run *run, const struct check_result
 	printf("%" PRIu64 " raw clusters, %" PRIu64 " compressed clusters in %s, %" PRIu64
 	       " map nodes\n",
 	       r->raw_clusters, r->blobs, SIZE_TEXT(r->blob_bytes), r->nodes);
-	printf("%s of the disk mapped; %s of the file in use\n", SIZE_TEXT(r->data_bytes),
-	       SIZE_TEXT(r->used_units * UNIT_SIZE));
+	if (r->snapshots)
+		printf("%s of the disk and its %" PRIu32
+		       " snapshot%s mapped, what they share counted once",
+		       SIZE_TEXT(r->data_bytes), r->snapshots, r->snapshots == 1 ? "" : "s");
+	else
+		printf("%s of the disk mapped", SIZE_TEXT(r->data_bytes));
+	printf("; %s of the file in use\n", SIZE_TEXT(r->used_units * UNIT_SIZE));
 }
 
 static errint_t print_json(const char *path, bool data, struct check_run *run,
@@ -86,6 +91,7 @@ static errint_t print_json(const char *path, bool data, struct check_run *run,
 	json_put_u64(doc, "corruptions", r->corruptions);
 	json_put_u64(doc, "leaked_units", r->leaks);
 	json_put(doc, "problems", json_incref(run->problems));
+	json_put_u64(doc, "snapshots", r->snapshots);
 	json_put_u64(doc, "nodes", r->nodes);
 	json_put_u64(doc, "raw_clusters", r->raw_clusters);
 	json_put_u64(doc, "compressed_clusters", r->blobs);

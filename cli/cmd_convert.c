@@ -19,6 +19,7 @@
 #include "codecs/codec.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "image/report.h"
 
 enum { CHUNK = 1 << 20 };
 
@@ -252,7 +253,7 @@ static errint_t print_json(const struct job *j)
 	json_put_u64(doc, "stored_bytes", j->totals.stored);
 	if (!j->raw)
 		json_put(doc, "compression",
-			 json_compression(j->o->compression.codec, j->o->compression.level));
+			 report_compression_json(j->o->compression.codec, j->o->compression.level));
 	return json_print(doc);
 }
 

@@ -14,6 +14,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "image/image.h"
+#include "image/report.h"
 
 struct create_opts {
 	struct compression compression;
@@ -72,7 +73,8 @@ static errint_t print_json(const struct create_opts *o, const char *path, uint64
 	json_put_u64(doc, "virtual_size", size);
 	json_put_u64(doc, "cluster_size", 1ull << o->cluster_shift);
 	json_put_u64(doc, "sector_size", 1ull << o->sector_shift);
-	json_put(doc, "compression", json_compression(o->compression.codec, o->compression.level));
+	json_put(doc, "compression",
+		 report_compression_json(o->compression.codec, o->compression.level));
 	return json_print(doc);
 }
 

@@ -3,180 +3,147 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "cli/attached.h"
 #include "cli/blocks.h"
 #include "cli/commands.h"
 #include "cli/image_file.h"
 #include "cli/json_output.h"
 #include "cli/options.h"
 #include "cli/size.h"
-#include "codecs/codec.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "image/dump.h"
-#include "image/walk.h"
+#include "image/report.h"
 
 struct info_opts {
 	bool blocks, json;
 };
 
-/* Everything that is told. */
-struct facts {
-	const char *path;
-	struct image_info info;
-	struct map_totals map;
-	uint64_t file_length, file_usage;
-};
-
-static errint_t gather(const char *path, struct facts *f)
+/* Of an image that nobody serves. */
+static errint_t gather_here(const char *path, json_t **doc)
 {
 	CLEANUP(image_file) struct image_file file;
+	struct report report;
 	errint_t err = image_file_open_stream(path, &file);
 
+	if (!err)
+		err = report_gather(file.image, &report);
 	if (err)
 		return err;
-	f->path = path;
-	image_get_info(file.image, &f->info);
-	f->file_usage = store_usage(file.store);
-	err = store_length(file.store, &f->file_length);
-	if (!err)
-		err = walk_totals(file.image, &f->map);
-	return err ? err : image_file_close(&file);
+	*doc = report_info_json(&report, path);
+	if (!*doc)
+		return log_err(-ENOMEM, "%s: cannot describe the image", path);
+	return image_file_close(&file);
 }
 
-/* Bytes that the mapped part of the disk takes as it is stored. */
-static uint64_t stored_bytes(const struct facts *f)
+/* Of any image; the caller's. */
+static errint_t gather(const char *path, json_t **doc)
 {
-	return f->map.raw_bytes + f->map.zstd_stored;
+	errint_t err =
+		attached_ask(path, "info", json_pack("{s:o}", "image", json_text(path)), doc);
+
+	return err == -ENOENT ? gather_here(path, doc) : err;
 }
 
-/* How many bytes of the disk each stored byte stands for; 0 when nothing is stored. */
-static double ratio(const struct facts *f)
+/* ---- as text ------------------------------------------------------------------------------ */
+
+static uint64_t number(const json_t *doc, const char *key)
 {
-	return stored_bytes(f) ? (double)f->map.mapped_bytes / (double)stored_bytes(f) : 0;
+	return (uint64_t)json_integer_value(json_object_get(doc, key));
 }
 
-static const char *state_text(const struct facts *f, char *buf, size_t len)
+static const char *text(const json_t *doc, const char *key)
 {
-	snprintf(buf, len, "%s", f->info.flags & SUPER_CLEAN ? "clean" : "not closed cleanly");
-	if (f->info.replayed)
-		snprintf(buf, len, "not closed cleanly; %" PRIu64 " transaction%s to replay",
-			 f->info.replayed, f->info.replayed == 1 ? "" : "s");
-	if (f->info.flags & SUPER_ERRORS)
-		snprintf(buf, len, "damage was found, opens read-only");
-	return buf;
+	const char *value = json_string_value(json_object_get(doc, key));
+
+	return value ? value : "";
 }
 
 static void print_size(const char *what, uint64_t bytes)
 {
-	char text[SIZE_TEXT_MAX];
+	char size[SIZE_TEXT_MAX];
 
-	printf("%-16s%s", what, size_text(bytes, text));
+	printf("%-16s%s", what, size_text(bytes, size));
 	if (bytes >= 1024)
 		printf(" (%" PRIu64 " bytes)", bytes);
 	putchar('\n');
 }
 
-static void print_map(const struct facts *f)
+static void print_map(const json_t *doc)
 {
+	const json_t *clusters = json_object_get(doc, "clusters");
+	uint64_t stored = number(doc, "raw_bytes") + number(doc, "compressed_bytes");
+
 	printf("%-16s%" PRIu64 " never written, %" PRIu64 " zero, %" PRIu64 " raw, %" PRIu64
 	       " compressed\n",
-	       "clusters:", f->map.clusters[MAP_HOLE], f->map.clusters[MAP_ZERO],
-	       f->map.clusters[MAP_RAW], f->map.clusters[MAP_ZSTD]);
-	print_size("data:", f->map.mapped_bytes);
-	if (!stored_bytes(f))
+	       "clusters:", number(clusters, "hole"), number(clusters, "zero"),
+	       number(clusters, "raw"), number(clusters, "zstd"));
+	print_size("data:", number(doc, "mapped_bytes"));
+	if (!stored)
 		return;
-	print_size("stored in:", stored_bytes(f));
-	printf("%-16s%.2f\n", "ratio:", ratio(f));
+	print_size("stored in:", stored);
+	printf("%-16s%.2f\n", "ratio:", json_real_value(json_object_get(doc, "ratio")));
 }
 
-static void print_facts(const struct facts *f)
+static void print_state(const json_t *doc)
 {
-	const struct image_info *i = &f->info;
+	const json_t *attached = json_object_get(doc, "attached");
+	uint64_t replayed = number(doc, "replayed_transactions");
+
+	printf("%-16s", "state:");
+	if (json_is_true(json_object_get(doc, "errors")))
+		puts("damage was found, opens read-only");
+	else if (attached)
+		printf("attached as %s (pid %" PRIu64 ", mode %s)\n", text(attached, "device"),
+		       number(attached, "pid"), text(attached, "mode"));
+	else if (replayed)
+		printf("not closed cleanly; %" PRIu64 " transaction%s to replay\n", replayed,
+		       replayed == 1 ? "" : "s");
+	else
+		puts(json_is_true(json_object_get(doc, "clean")) ? "clean" : "not closed cleanly");
+}
+
+static void print_properties(const json_t *doc)
+{
+	const json_t *compression = json_object_get(doc, "compression");
+	uint64_t incompat = strtoull(text(json_object_get(doc, "features"), "incompat"), NULL, 16);
 	char buf[256];
 
-	printf("%-16s%s\n", "image:", f->path);
-	printf("%-16sublk-img version %d\n", "format:", FORMAT_MAJOR);
-	print_size("virtual size:", i->size);
-	print_size("disk usage:", f->file_usage);
-	print_size("file length:", f->file_length);
-	print_map(f);
-	if (i->codec == CODEC_NONE)
+	if (json_is_null(compression))
 		printf("%-16snone\n", "compression:");
 	else
-		printf("%-16s%s level %d\n", "compression:", codec_name(i->codec), i->level);
-	printf("%-16s%llu KiB\n", "cluster size:", 1ull << i->geo.cluster_shift >> 10);
-	printf("%-16s%llu bytes\n", "sector size:", 1ull << i->geo.sector_shift);
-	printf("%-16s%s\n", "features:", dump_incompat(i->incompat, buf, sizeof(buf)));
-	printf("%-16s%s\n", "state:", state_text(f, buf, sizeof(buf)));
-	printf("%-16s%" PRIu32 "\n", "snapshots:", i->nsnapshots);
-	printf("%-16s%" PRIu64 "\n", "generation:", i->generation);
-	if (i->journal_length)
-		printf("%-16s%s at byte %" PRIu64 "\n", "journal:", SIZE_TEXT(i->journal_length),
-		       i->journal_offset);
+		printf("%-16s%s level %d\n", "compression:", text(compression, "codec"),
+		       (int)json_integer_value(json_object_get(compression, "level")));
+	printf("%-16s%" PRIu64 " KiB\n", "cluster size:", number(doc, "cluster_size") >> 10);
+	printf("%-16s%" PRIu64 " bytes\n", "sector size:", number(doc, "sector_size"));
+	printf("%-16s%s\n", "features:", dump_incompat(incompat, buf, sizeof(buf)));
+}
+
+static void print_facts(const char *path, const json_t *doc)
+{
+	printf("%-16s%s\n", "image:", path);
+	printf("%-16sublk-img version %" PRIu64 "\n", "format:", number(doc, "format_version"));
+	print_size("virtual size:", number(doc, "virtual_size"));
+	print_size("disk usage:", number(doc, "disk_usage"));
+	print_size("file length:", number(doc, "file_length"));
+	print_map(doc);
+	print_properties(doc);
+	print_state(doc);
+	printf("%-16s%" PRIu64 "\n", "snapshots:", number(doc, "snapshots"));
+	printf("%-16s%" PRIu64 "\n", "generation:", number(doc, "generation"));
+	if (number(doc, "journal_length"))
+		printf("%-16s%s at byte %" PRIu64 "\n",
+		       "journal:", SIZE_TEXT(number(doc, "journal_length")),
+		       number(doc, "journal_offset"));
 	else
 		printf("%-16snone yet\n", "journal:");
-	dump_uuid(i->uuid, buf);
-	printf("%-16s%s\n", "uuid:", buf);
-	printf("%-16s%s\n", "created by:", i->creator);
+	printf("%-16s%s\n", "uuid:", text(doc, "uuid"));
+	printf("%-16s%s\n", "created by:", text(doc, "creator"));
 }
 
-static json_t *clusters_json(const struct facts *f)
-{
-	json_t *o = json_object();
-
-	json_put_u64(o, "hole", f->map.clusters[MAP_HOLE]);
-	json_put_u64(o, "zero", f->map.clusters[MAP_ZERO]);
-	json_put_u64(o, "raw", f->map.clusters[MAP_RAW]);
-	json_put_u64(o, "zstd", f->map.clusters[MAP_ZSTD]);
-	return o;
-}
-
-static json_t *features_json(const struct image_info *i)
-{
-	json_t *o = json_object();
-
-	json_put_mask(o, "incompat", i->incompat);
-	json_put_mask(o, "ro_compat", i->ro_compat);
-	json_put_mask(o, "compat", i->compat);
-	return o;
-}
-
-static errint_t print_json(const struct facts *f)
-{
-	const struct image_info *i = &f->info;
-	json_t *doc = json_document("info");
-	char uuid[37];
-
-	dump_uuid(i->uuid, uuid);
-	json_put_text(doc, "image", f->path);
-	json_put_u64(doc, "format_version", FORMAT_MAJOR);
-	json_put_text(doc, "uuid", uuid);
-	json_put_text(doc, "creator", i->creator);
-	json_put_u64(doc, "virtual_size", i->size);
-	json_put_u64(doc, "disk_usage", f->file_usage);
-	json_put_u64(doc, "file_length", f->file_length);
-	json_put_u64(doc, "cluster_size", 1ull << i->geo.cluster_shift);
-	json_put_u64(doc, "sector_size", 1ull << i->geo.sector_shift);
-	json_put(doc, "compression", json_compression(i->codec, i->level));
-	json_put(doc, "clusters", clusters_json(f));
-	json_put_u64(doc, "mapped_bytes", f->map.mapped_bytes);
-	json_put_u64(doc, "raw_bytes", f->map.raw_bytes);
-	json_put_u64(doc, "compressed_bytes", f->map.zstd_stored);
-	json_put(doc, "ratio", stored_bytes(f) ? json_real(ratio(f)) : json_null());
-	json_put_u64(doc, "map_nodes", f->map.nodes);
-	json_put_u64(doc, "used_units", i->used_units);
-	json_put(doc, "features", features_json(i));
-	json_put_bool(doc, "clean", i->flags & SUPER_CLEAN && !i->replayed);
-	json_put_bool(doc, "errors", i->flags & SUPER_ERRORS);
-	json_put_u64(doc, "replayed_transactions", i->replayed);
-	json_put_u64(doc, "generation", i->generation);
-	json_put_u64(doc, "epoch", i->epoch);
-	json_put_u64(doc, "snapshots", i->nsnapshots);
-	json_put_u64(doc, "journal_offset", i->journal_offset);
-	json_put_u64(doc, "journal_length", i->journal_length);
-	return json_print(doc);
-}
+/* ------------------------------------------------------------------------------------------- */
 
 /* Without opening the image: also for what cannot be opened. */
 static errint_t show_blocks(const char *path, bool json)
@@ -202,17 +169,18 @@ static errint_t show_blocks(const char *path, bool json)
 static errint_t run_info(struct invocation *inv)
 {
 	const struct info_opts *o = inv->opts;
-	struct facts f;
+	json_t *doc;
 	errint_t err;
 
 	if (o->blocks)
 		return show_blocks(inv->args[0], o->json);
-	err = gather(inv->args[0], &f);
+	err = gather(inv->args[0], &doc);
 	if (err)
 		return err;
 	if (o->json)
-		return print_json(&f);
-	print_facts(&f);
+		return json_print(doc);
+	print_facts(inv->args[0], doc);
+	json_decref(doc);
 	return 0;
 }
 

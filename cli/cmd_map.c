@@ -11,7 +11,7 @@
 #include "cli/output.h"
 #include "common/cleanup.h"
 #include "common/log.h"
-#include "image/walk.h"
+#include "image/report.h"
 
 struct map_opts {
 	uint64_t offset, length;
@@ -20,29 +20,12 @@ struct map_opts {
 
 static const struct map_opts defaults = {.length = UINT64_MAX};
 
-static const char *const kind_names[] = {
-	[MAP_HOLE] = "hole",
-	[MAP_ZERO] = "zero",
-	[MAP_RAW] = "raw",
-	[MAP_ZSTD] = "zstd",
-};
-
-static bool is_stored(const struct map_extent *e)
-{
-	return e->kind == MAP_RAW || e->kind == MAP_ZSTD;
-}
-
-static uint64_t stored_bytes(const struct map_extent *e)
-{
-	return e->kind == MAP_ZSTD ? e->stored : e->len;
-}
-
 static errint_t print_extent(void *arg, const struct map_extent *e)
 {
 	(void)arg;
-	printf("%16" PRIu64 " %16" PRIu64 "  %-4s", e->off, e->len, kind_names[e->kind]);
-	if (is_stored(e))
-		printf(" %16" PRIu64 " %16" PRIu64 "\n", e->file_off, stored_bytes(e));
+	printf("%16" PRIu64 " %16" PRIu64 "  %-4s", e->off, e->len, report_kind(e->kind));
+	if (report_is_stored(e))
+		printf(" %16" PRIu64 " %16" PRIu64 "\n", e->file_off, report_stored_bytes(e));
 	else
 		printf(" %16s %16s\n", "-", "-");
 	return output_check();
@@ -54,10 +37,10 @@ static errint_t print_extent_json(void *arg, const struct map_extent *e)
 
 	json_put_u64(o, "offset", e->off);
 	json_put_u64(o, "length", e->len);
-	json_put_text(o, "kind", kind_names[e->kind]);
-	if (is_stored(e)) {
+	json_put_text(o, "kind", report_kind(e->kind));
+	if (report_is_stored(e)) {
 		json_put_u64(o, "file_offset", e->file_off);
-		json_put_u64(o, "stored", stored_bytes(e));
+		json_put_u64(o, "stored", report_stored_bytes(e));
 	}
 	return json_stream_item(arg, o);
 }

@@ -31,6 +31,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "image/bulk.h"
+#include "image/report.h"
 
 enum {
 	SAMPLES = 2048, /* clusters that are read, of how many ever there are */
@@ -417,7 +418,7 @@ static errint_t print_json(const struct measure *m, uint64_t required)
 	json_put_u64(doc, "virtual_size", disk_size(m->disk));
 	json_put_u64(doc, "cluster_size", cluster_size(&m->geo));
 	json_put(doc, "compression",
-		 json_compression(m->opts->compression.codec, m->opts->compression.level));
+		 report_compression_json(m->opts->compression.codec, m->opts->compression.level));
 	json_put_text(doc, "method", method_names[m->method]);
 	json_put_u64(doc, "required_size", required);
 	json_put_u64(doc, "clusters_read", m->reads);

@@ -87,28 +87,17 @@ static errint_t plan_read_only(const struct resize_opts *o, const struct size_ch
 	return err ? err : image_file_close(&f);
 }
 
-/*
- * Shrinking gives whole clusters back.  What else lies beyond the end, in the cluster that the end
- * is in, is overwritten: it would come back if the disk grew again.
- */
-static errint_t zero_tail(struct image *im, uint64_t old, uint64_t size)
+static errint_t resize_image(struct image *im, uint64_t size, bool shrink)
 {
-	uint64_t cluster = cluster_size(image_geometry(im));
-	uint64_t end = (size + cluster - 1) & ~(cluster - 1);
 	struct engine_thread *thread;
 	struct engine *engine;
-	errint_t err;
+	errint_t err = engine_new(im, NULL, &engine);
 
-	if (end > old)
-		end = old;
-	if (size >= end)
-		return 0;
-	err = engine_new(im, NULL, &engine);
 	if (err)
 		return err;
 	err = engine_thread_new(engine, &thread);
 	if (!err) {
-		err = engine_write_zeroes(thread, size, end - size);
+		err = engine_resize(thread, size, shrink);
 		engine_thread_free(thread);
 	}
 	engine_free(engine);
@@ -123,10 +112,7 @@ static errint_t resize(const struct resize_opts *o, const char *path, uint64_t *
 	if (err)
 		return err;
 	*old = image_size(f.image); /* somebody else may have been faster */
-	if (size < *old && o->shrink)
-		err = zero_tail(f.image, *old, size);
-	if (!err)
-		err = image_resize(f.image, size, o->shrink);
+	err = resize_image(f.image, size, o->shrink);
 	return err ? err : image_file_close(&f);
 }
 

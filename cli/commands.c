@@ -12,8 +12,9 @@
 #include "common/log.h"
 
 const struct command *const commands[] = {
-	&cmd_create, &cmd_convert, &cmd_info,	 &cmd_map,  &cmd_check,
-	&cmd_resize, &cmd_compare, &cmd_measure, &cmd_help, NULL,
+	&cmd_create, &cmd_convert, &cmd_info,	 &cmd_map,    &cmd_check,
+	&cmd_resize, &cmd_compare, &cmd_measure, &cmd_attach, &cmd_detach,
+	&cmd_list,   &cmd_mount,   &cmd_umount,	 &cmd_help,   NULL,
 };
 
 const struct command *command_find(const char *name)

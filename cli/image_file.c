@@ -3,13 +3,19 @@
 
 #include "cli/image_file.h"
 
+#include "cli/attached.h"
+
+#include "common/fault.h"
+
 static errint_t open_with(const char *path, unsigned flags, struct image_file *f)
 {
 	const struct image_open_opts opts = {.read_only = flags & STORE_FILE_READ_ONLY};
 	errint_t err;
 
 	*f = (struct image_file){0};
-	err = store_file_open(path, flags, &f->store);
+	err = attached_refuse(path, !opts.read_only);
+	if (!err)
+		err = store_file_open(path, flags, &f->store);
 	if (!err)
 		err = image_open(f->store, &opts, &f->image);
 	if (err) {
@@ -33,6 +39,8 @@ errint_t image_file_close(struct image_file *f)
 {
 	errint_t err = f->image ? image_close(f->image) : 0;
 
+	if (!err)
+		err = fault_point("image_close");
 	store_close(f->store);
 	*f = (struct image_file){0};
 	return err;

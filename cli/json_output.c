@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "cli/output.h"
-#include "codecs/codec.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
@@ -44,68 +43,15 @@ void json_put_bool(json_t *obj, const char *key, bool value)
 	json_put(obj, key, json_boolean(value));
 }
 
-/* Length of the UTF-8 character at @s, 0 when it is none. */
-static size_t utf8_char(const char *s)
-{
-	unsigned char c = (unsigned char)*s;
-	size_t n = c < 0x80 ? 1 : c >> 5 == 6 ? 2 : c >> 4 == 14 ? 3 : 4;
-	CLEANUP(json) json_t *probe = NULL;
-
-	if (strnlen(s, n) < n)
-		return 0;
-	/* jansson knows the finer points: overlong forms, surrogates, U+110000. */
-	probe = n == 1 ? json_true() : json_stringn(s, n);
-	return probe ? n : 0;
-}
-
-static json_t *text_value(const char *text)
-{
-	json_t *value = json_string(text);
-	CLEANUP(free) char *clean = NULL;
-	size_t len = 0, n;
-
-	if (value)
-		return value;
-	clean = malloc(3 * strlen(text) + 1);
-	if (!clean)
-		return NULL;
-	for (const char *s = text; *s; s += n ? n : 1) {
-		n = utf8_char(s);
-		memcpy(clean + len, n ? s : "\xef\xbf\xbd", n ? n : 3);
-		len += n ? n : 3;
-	}
-	return json_stringn(clean, len);
-}
-
 void json_put_text(json_t *obj, const char *key, const char *text)
 {
-	json_put(obj, key, text_value(text));
+	json_put(obj, key, json_text(text));
 }
 
 void json_append_text(json_t *list, const char *text)
 {
-	if (json_array_append_new(list, text_value(text)))
+	if (json_array_append_new(list, json_text(text)))
 		spoilt = true;
-}
-
-json_t *json_compression(unsigned codec, int level)
-{
-	json_t *o;
-
-	if (codec == CODEC_NONE)
-		return json_null();
-	o = json_object();
-	json_put_text(o, "codec", codec_name(codec));
-	json_put(o, "level", json_integer(level));
-	return o;
-}
-
-void json_put_mask(json_t *obj, const char *key, uint64_t mask)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "0x%" PRIx64, mask);
-	json_put(obj, key, json_string(text));
 }
 
 static errint_t no_memory(void)

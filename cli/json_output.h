@@ -11,9 +11,7 @@
 #include <stdint.h>
 
 #include "common/errint.h"
-
-/* Changes when a member changes its meaning or goes away; new members may appear without. */
-#define JSON_SCHEMA 1
+#include "common/json_build.h"
 
 /* A document of @command with its first two members; NULL when out of memory. */
 json_t *json_document(const char *command);
@@ -27,14 +25,8 @@ void json_put_u64(json_t *obj, const char *key, uint64_t value);
 void json_put_bool(json_t *obj, const char *key, bool value);
 /* Text that is not UTF-8, such as a file name, has its other bytes replaced by U+FFFD. */
 void json_put_text(json_t *obj, const char *key, const char *text);
-/* "0x1f": a bit mask. */
-void json_put_mask(json_t *obj, const char *key, uint64_t mask);
-
 /* A string for json_put_text()'s purposes, appended to the array @list. */
 void json_append_text(json_t *list, const char *text);
-
-/* {"codec": "zstd", "level": 3}, or null for CODEC_NONE. */
-json_t *json_compression(unsigned codec, int level);
 
 /* Prints @doc, which is stolen, on standard output.  -ENOMEM when it is NULL or was spoilt, message
  * logged.  Errors of writing show up when standard output is closed (output.h). */
@@ -51,10 +43,5 @@ struct json_stream {
 MUST_CHECK errint_t json_stream_begin(struct json_stream *s, json_t *doc, const char *key);
 MUST_CHECK errint_t json_stream_item(struct json_stream *s, json_t *item);
 void json_stream_end(struct json_stream *s);
-
-static inline void cleanup_json(json_t **j)
-{
-	json_decref(*j);
-}
 
 #endif

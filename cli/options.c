@@ -250,6 +250,16 @@ errint_t option_threads(const struct cmd_option *o, const char *arg, void *field
 	return err;
 }
 
+errint_t option_count(const struct cmd_option *o, const char *arg, void *field)
+{
+	long n;
+	errint_t err = parse_number(o, arg, 1, COUNT_MAX, &n);
+
+	if (!err)
+		*(unsigned *)field = (unsigned)n;
+	return err;
+}
+
 errint_t option_debug(const struct cmd_option *o, const char *arg, void *field)
 {
 	errint_t err = log_set_debug(arg);

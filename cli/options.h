@@ -43,6 +43,9 @@ errint_t option_word(const struct cmd_option *o, const char *arg, void *field);
 /* unsigned: 1..THREADS_MAX. */
 #define THREADS_MAX 256u
 errint_t option_threads(const struct cmd_option *o, const char *arg, void *field);
+/* unsigned: 1..COUNT_MAX, for the command to check further. */
+#define COUNT_MAX 65535u
+errint_t option_count(const struct cmd_option *o, const char *arg, void *field);
 /* const char *: the argument, handed to log_set_debug(). */
 errint_t option_debug(const struct cmd_option *o, const char *arg, void *field);
 

@@ -5,17 +5,26 @@ cli_sources = \
 	$(cli_library_sources) \
 	%D%/main.c
 cli_library_sources = \
+	%D%/attached.c \
+	%D%/attached.h \
+	%D%/background.c \
+	%D%/background.h \
 	%D%/blocks.c \
 	%D%/blocks.h \
+	%D%/cmd_attach.c \
 	%D%/cmd_check.c \
 	%D%/cmd_compare.c \
 	%D%/cmd_convert.c \
 	%D%/cmd_create.c \
+	%D%/cmd_detach.c \
 	%D%/cmd_help.c \
 	%D%/cmd_info.c \
+	%D%/cmd_list.c \
 	%D%/cmd_map.c \
 	%D%/cmd_measure.c \
+	%D%/cmd_mount.c \
 	%D%/cmd_resize.c \
+	%D%/cmd_umount.c \
 	%D%/command.h \
 	%D%/commands.c \
 	%D%/commands.h \
@@ -41,11 +50,15 @@ cli_library_sources = \
 	%D%/pod.c \
 	%D%/progress.c \
 	%D%/progress.h \
+	%D%/serve.c \
+	%D%/serve.h \
 	%D%/size.c \
 	%D%/size.h \
 	%D%/suggest.c \
 	%D%/suggest.h \
 	%D%/terminal.c \
 	%D%/terminal.h \
+	%D%/view_log.c \
+	%D%/view_log.h \
 	%D%/workers.c \
 	%D%/workers.h

@@ -41,6 +41,11 @@ const char *codec_name(unsigned id)
 	return unknown;
 }
 
+bool codec_built(unsigned id)
+{
+	return id < CODEC_NIDS && codecs[id];
+}
+
 errint_t codec_find(unsigned id, const struct codec **out)
 {
 	if (id == CODEC_NONE || id >= CODEC_NIDS)

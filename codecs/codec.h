@@ -26,6 +26,9 @@ struct codec_ctx;
  * each thread has one, which its next such call overwrites. */
 const char *codec_name(unsigned id);
 
+/* Is the codec with @id part of this build?  CODEC_NONE is not a codec. */
+bool codec_built(unsigned id);
+
 /*
  * The codec with @id, or an error with the message logged: -ENOTSUP names an id that is known but
  * not in this build, -EINVAL one that is unknown, or CODEC_NONE, which has no codec.

@@ -12,6 +12,7 @@
 #include "engine/cache.h"
 #include "engine/engine.h"
 #include "engine/packer.h"
+#include "engine/repack.h"
 #include "engine/stats.h"
 #include "image/plan.h"
 
@@ -47,16 +48,28 @@ struct engine {
 	uint8_t *zeros; /* a cluster of them */
 
 	struct cache *cache;
-	struct packer *packer; /* NULL without codec */
+	struct packer *packer;	   /* NULL without codec */
+	struct repacker *repacker; /* the same */
 
 	/* engine_maintain()'s. */
 	uint64_t lookups; /* of the cache, when it was last used */
 	unsigned idle_calls;
+	struct engine_thread *janitor; /* NULL until first needed */
 
 	pthread_mutex_t queues_lock; /* what follows */
 	struct engine_queue *queues;
 	struct engine_stats past; /* of queues that are gone */
 };
+
+/* Parts of the clusters of [off, off + len) were written as they are. */
+static inline void engine_note(struct engine *e, uint64_t off, uint64_t len)
+{
+	uint64_t first = off >> e->geo.cluster_shift;
+
+	if (e->repacker && len)
+		repacker_note(e->repacker, first,
+			      ((off + len - 1) >> e->geo.cluster_shift) - first + 1);
+}
 
 /* Used by one thread at a time, so nothing is locked.  The buffers are UNIT_SIZE-aligned. */
 struct engine_thread {

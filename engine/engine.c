@@ -18,13 +18,35 @@ static errint_t no_memory(void)
 	return log_err(-ENOMEM, "cannot set up the data path");
 }
 
+/* How new data is compressed.  An image that asks for what is not there can still be written to. */
 static errint_t find_codec(struct engine *e, const struct image_info *info)
 {
-	e->codec_id = info->codec;
-	e->level = info->level;
+	const char *name = e->st->name;
+	const struct codec *codec;
+	int min, max, def;
+
 	if (info->codec == CODEC_NONE || info->read_only)
 		return 0;
-	return codec_find(info->codec, &e->codec);
+	if (!codec_built(info->codec)) {
+		log_warn(
+			"%s: is to be compressed with %s, which this build does not have: new data is stored uncompressed",
+			name, codec_name(info->codec));
+		return 0;
+	}
+	errint_t err = codec_find(info->codec, &codec);
+	if (err)
+		return err;
+	codec_levels(codec, &min, &max, &def);
+	if (info->level < min || info->level > max) {
+		log_warn(
+			"%s: is to be compressed with %s at level %d, which is not in %d..%d: new data is stored uncompressed",
+			name, codec_name(info->codec), info->level, min, max);
+		return 0;
+	}
+	e->codec = codec;
+	e->codec_id = info->codec;
+	e->level = info->level;
+	return 0;
 }
 
 static errint_t engine_init(struct engine *e, struct image *im, const struct engine_opts *opts)
@@ -48,7 +70,8 @@ static errint_t engine_init(struct engine *e, struct image *im, const struct eng
 		err = find_codec(e, &info);
 	if (err || !e->codec)
 		return err;
-	return packer_new(im, e->cache, opts ? opts->wait : NULL, &e->packer);
+	err = packer_new(im, e->cache, opts ? opts->wait : NULL, &e->packer);
+	return err ? err : repacker_new(&e->repacker);
 }
 
 errint_t engine_new(struct image *im, const struct engine_opts *opts, struct engine **out)
@@ -73,6 +96,8 @@ void engine_free(struct engine *e)
 	if (!e)
 		return;
 	assert(!e->queues);
+	engine_thread_free(e->janitor);
+	repacker_free(e->repacker);
 	pthread_mutex_destroy(&e->queues_lock);
 	packer_free(e->packer);
 	cache_free(e->cache);

@@ -18,7 +18,9 @@ struct engine_opts {
 
 /*
  * An engine on @im, which stays the caller's.  @opts may be NULL.  All compressed data written to
- * one open image goes through one engine.  -ENOMEM or -ENOTSUP (codec not built), message logged.
+ * one open image goes through one engine.  When the image asks for a codec or a level that this
+ * build does not have, a warning says so, and new data is stored uncompressed.  -ENOMEM, message
+ * logged.
  */
 MUST_CHECK errint_t engine_new(struct image *im, const struct engine_opts *opts,
 			       struct engine **out);
@@ -44,8 +46,22 @@ MUST_CHECK errint_t engine_discard(struct engine_thread *t, uint64_t off, uint64
 MUST_CHECK errint_t engine_write_zeroes(struct engine_thread *t, uint64_t off, uint64_t len);
 MUST_CHECK errint_t engine_flush(struct engine_thread *t);
 
-/* image_maintain(), and gives memory back that has not been of use for some seconds.  A daemon
- * calls it each second, one thread at a time; it may block. */
+/*
+ * Changes the size of the disk to @size bytes, durably on return, as image_resize() does and with
+ * its errors.  A disk that shrinks (@shrink is set) and grows again shows zeros where it was cut
+ * off; nobody else may write beyond @size during the call.
+ */
+MUST_CHECK errint_t engine_resize(struct engine_thread *t, uint64_t size, bool shrink);
+
+/*
+ * image_maintain(); compresses, in an image that compresses, what was written in parts some seconds
+ * ago; and gives memory back that has not been of use for a while.  A daemon calls it each second,
+ * one thread at a time; it may block.
+ */
 MUST_CHECK errint_t engine_maintain(struct engine *e);
+
+/* Compresses everything that was written in parts, before the image is closed.  Same thread as
+ * engine_maintain(); others may still read and write.  When it fails only space is lost. */
+MUST_CHECK errint_t engine_repack(struct engine *e);
 
 #endif

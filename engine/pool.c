@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ struct crew {
 struct pool {
 	struct engine *e;
 	struct pool_opts opts;
+	cpu_set_t cpus;	      /* of whoever made the pool; a queue's thread may have fewer */
 	pthread_mutex_t lock; /* the crews */
 	bool ending;
 	struct crew crew[POOL_KINDS];
@@ -66,6 +68,7 @@ static void *work_on(void *arg)
 	struct work *w;
 
 	free(arg);
+	sched_setaffinity(0, sizeof(p->cpus), &p->cpus);
 	if (p->opts.start)
 		p->opts.start(p->opts.arg);
 	pthread_mutex_lock(&p->lock);
@@ -134,6 +137,8 @@ errint_t pool_new(struct engine *e, const struct pool_opts *opts, struct pool **
 	p->e = e;
 	if (opts)
 		p->opts = *opts;
+	if (sched_getaffinity(0, sizeof(p->cpus), &p->cpus))
+		CPU_ZERO(&p->cpus); /* setting it is refused then, and changes nothing */
 	pthread_mutex_init(&p->lock, NULL);
 	for (unsigned k = 0; k < POOL_KINDS; k++) {
 		struct crew *c = &p->crew[k];

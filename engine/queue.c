@@ -85,11 +85,15 @@ static void remove_queue(struct engine_queue *q)
 
 void engine_get_stats(struct engine *e, struct engine_stats *stats)
 {
+	struct repacker_stats repack = {0};
 	struct cache_stats cache;
 
 	cache_get_stats(e->cache, &cache);
+	if (e->repacker)
+		repacker_get_stats(e->repacker, &repack);
 	SCOPED_LOCK(&e->queues_lock);
 	*stats = e->past;
+	stats->repacked = repack.clusters;
 	for (const struct engine_queue *q = e->queues; q; q = q->next)
 		add_counters(stats, &q->counters);
 	stats->cache_hits = cache.hits;
@@ -212,8 +216,10 @@ void engine_queue_free(struct engine_queue *q)
 	while (atomic_load(&q->handing))
 		sched_yield();
 	remove_queue(q);
-	/* The kernel takes its time with a ring; what it refers to is given up at once. */
-	io_uring_unregister_files(&q->ring);
+	/* The kernel takes its time with a ring; what it refers to is given up at once.  But older
+	 * kernels would wait here for what is still under way. */
+	if (!q->client_sqes)
+		io_uring_unregister_files(&q->ring);
 	io_uring_queue_exit(&q->ring);
 	release(q);
 }
@@ -225,6 +231,11 @@ unsigned engine_queue_active(const struct engine_queue *q)
 
 /* ---- SQEs ------------------------------------------------------------------------------- */
 
+static bool transient(int res)
+{
+	return res == -EINTR || res == -EAGAIN || res == -EBUSY;
+}
+
 static int enter(struct engine_queue *q, unsigned wait)
 {
 	COUNT_HERE(q, enters, 1);
@@ -235,15 +246,23 @@ struct io_uring_sqe *engine_queue_sqe(struct engine_queue *q)
 {
 	struct io_uring_sqe *sqe;
 
-	while (!(sqe = io_uring_get_sqe(&q->ring)))
-		/* Busy completions are taken in the next turn; the kernel keeps them till then. */
-		enter(q, 0);
+	while (!(sqe = io_uring_get_sqe(&q->ring))) {
+		/* Completions meanwhile are taken in the next turn; the kernel keeps them till
+		 * then. */
+		int res = enter(q, 0);
+
+		if (res < 0 && !transient(res)) {
+			log_err(res, "io_uring failed; nothing can be completed any more");
+			abort();
+		}
+	}
 	return sqe;
 }
 
-void engine_queue_tag(struct io_uring_sqe *sqe, uint64_t cookie)
+void engine_queue_tag(struct engine_queue *q, struct io_uring_sqe *sqe, uint64_t cookie)
 {
 	assert(cookie >> (64 - TAG_BITS) == 0);
+	q->client_sqes++;
 	sqe->user_data = cookie << TAG_BITS | TAG_CLIENT;
 }
 
@@ -260,9 +279,9 @@ static bool is_aligned(const struct seg_io *io)
 	const struct engine_queue *q = io->r->q;
 	const uint8_t *mem = queue_memory(io->r, io->from);
 
-	if ((io->file_off | io->len) % q->e->st->align)
-		return false;
-	return !mem || (uintptr_t)mem % q->mem_align == 0;
+	uint64_t at = mem ? (uintptr_t)mem : io->r->payload.buf_base + io->from;
+
+	return (io->file_off | io->len) % q->e->st->align == 0 && at % q->mem_align == 0;
 }
 
 static void prepare(struct io_uring_sqe *sqe, const struct seg_io *io)
@@ -333,6 +352,20 @@ static errint_t io_failed(const struct seg_io *io, errint_t err)
 		       (unsigned long long)io->file_off);
 }
 
+/*
+ * A DSYNC write failed with @err.  It may have been told what an earlier write lost, and nobody
+ * will be told again: unless the error is one of the request itself.  A full host is, where writes
+ * go straight to the device and none is left in a cache.
+ */
+static void note_loss(struct engine_req *r, errint_t err)
+{
+	bool own = err == -EFAULT || err == -EINVAL || err == -EBADF || err == -EFBIG ||
+		   (err == -ENOSPC && r->q->e->st->mem_align);
+
+	if (r->dsync && !own)
+		r->lost = true;
+}
+
 static void count_moved(const struct seg_io *io, uint32_t len)
 {
 	struct engine_queue *q = io->r->q;
@@ -356,12 +389,18 @@ static void count_moved(const struct seg_io *io, uint32_t len)
  */
 static void io_completed(struct seg_io *io, int res)
 {
-	if (res == -EAGAIN || res == -EINTR) {
+	if (res == -EINTR) {
 		io_submit(io);
+		return;
+	}
+	/* What the ring cannot do now or at all, the store may. */
+	if (res == -EAGAIN || (res == -EOPNOTSUPP && io->r->dsync)) {
+		hand_to_worker(io);
 		return;
 	}
 	if (res < 0) {
 		io->err = io_failed(io, res);
+		io->sync_err = io->r->dsync ? io->err : 0;
 		io_done(io);
 		return;
 	}
@@ -384,6 +423,8 @@ void io_done(struct seg_io *io)
 
 	if (io->err && !r->result)
 		r->result = io->err;
+	if (io->sync_err)
+		note_loss(r, io->sync_err);
 	assert(r->pending > 0);
 	if (--r->pending)
 		return;
@@ -415,6 +456,7 @@ static errint_t move_read(struct seg_io *io, struct engine_thread *t, uint32_t n
 
 static errint_t move_write(struct seg_io *io, struct engine_thread *t, uint32_t n)
 {
+	errint_t err = 0;
 	const struct payload *p = &io->r->payload;
 	const uint8_t *mem = queue_memory(io->r, io->from);
 	struct store *st = t->e->st;
@@ -422,13 +464,16 @@ static errint_t move_write(struct seg_io *io, struct engine_thread *t, uint32_t 
 	if (mem) {
 		memcpy(t->cluster, mem, n);
 	} else {
-		errint_t err = p->ops->copy_in(p, t->cluster, io->from, n);
-
+		err = p->ops->copy_in(p, t->cluster, io->from, n);
 		if (err)
 			return err;
 	}
-	return io->r->dsync ? store_write_dsync(st, t->cluster, n, io->file_off)
-			    : store_write(st, t->cluster, n, io->file_off);
+	if (!io->r->dsync)
+		return store_write(st, t->cluster, n, io->file_off);
+	err = store_write_dsync(st, t->cluster, n, io->file_off);
+	if (err)
+		io->sync_err = err;
+	return err;
 }
 
 void io_by_hand(struct seg_io *io, struct engine_thread *t)
@@ -517,6 +562,7 @@ static void dispatch(struct engine_queue *q, uint64_t user_data, int res)
 		io_completed((struct seg_io *)(uintptr_t)(user_data & ~(uint64_t)TAG_MASK), res);
 		return;
 	case TAG_CLIENT:
+		q->client_sqes--;
 		q->opts.ops->completed(q->opts.client, user_data >> TAG_BITS, res);
 		return;
 	case TAG_EVENT:
@@ -536,15 +582,17 @@ errint_t engine_queue_turn(struct engine_queue *q)
 	unsigned head, n = 0;
 	int res = enter(q, 1);
 
-	if (res < 0 && res != -EINTR && res != -EAGAIN && res != -EBUSY)
+	if (res < 0 && !transient(res))
 		return log_err(res, "io_uring failed");
 	q->now = microseconds();
+	q->turning = true;
 	io_uring_for_each_cqe(&q->ring, head, cqe)
 	{
 		dispatch(q, cqe->user_data, cqe->res);
 		n++;
 	}
 	io_uring_cq_advance(&q->ring, n);
+	q->turning = false;
 	return 0;
 }
 
@@ -587,7 +635,7 @@ void queue_finish(struct engine_req *r, errint_t err)
 	}
 	r->result = err;
 	COUNT_HERE(q, errors, err != 0);
-	COUNT_HERE(q, latency[r->op][latency_bucket(q->now - r->start)], 1);
+	COUNT_HERE(q, latency[r->op][latency_bucket(q->turning ? q->now - r->start : 0)], 1);
 	assert(q->active > 0);
 	q->active--;
 	q->opts.ops->done(q->opts.client, r);
@@ -622,7 +670,7 @@ void engine_queue_submit(struct engine_queue *q, struct engine_req *r)
 	r->result = 0;
 	r->done = 0;
 	r->flush = r->dsync = r->copied_in = false;
-	r->start = q->now;
+	r->start = q->turning ? q->now : microseconds();
 	q->active++;
 	COUNT_HERE(q, requests[r->op], 1);
 	COUNT_HERE(q, bytes[r->op], r->len);

@@ -48,6 +48,7 @@ struct seg_io {
 	uint64_t file_off;
 	bool zeros; /* what is read are zeros */
 	errint_t err;
+	errint_t sync_err; /* of a DSYNC write */
 };
 
 struct engine_req {
@@ -68,6 +69,7 @@ struct engine_req {
 	unsigned pending;
 	bool flush;	/* something of it is not durable yet */
 	bool dsync;	/* the plan's segments are written with DSYNC */
+	bool lost;	/* one of these writes failed such that what came before may be lost */
 	bool copied_in; /* bounce has all bytes of a WRITE */
 	uint8_t *bounce;
 	union {
@@ -79,7 +81,8 @@ struct engine_req {
 
 /* Called in the queue's thread. */
 struct queue_client_ops {
-	/* @r is complete and the client's again; it may be submitted again at once. */
+	/* @r is complete and the client's again.  It may be called before engine_queue_submit() has
+	 * returned, and must not itself submit: requests that need no I/O would nest. */
 	void (*done)(void *client, struct engine_req *r);
 	/* The client's SQE with @cookie completed. */
 	void (*completed)(void *client, uint64_t cookie, int res);
@@ -105,13 +108,13 @@ MUST_CHECK errint_t engine_queue_new(struct engine *e, const struct engine_queue
  * buffers that it held.  Same thread. */
 void engine_queue_free(struct engine_queue *q);
 
-/* Start @r.  Same thread; also from within done() and completed(). */
+/* Start @r.  Same thread; also from within completed(). */
 void engine_queue_submit(struct engine_queue *q, struct engine_req *r);
 
 /* An SQE for the client to fill in, finished by queue_tag_sqe().  Never NULL. */
 struct io_uring_sqe *engine_queue_sqe(struct engine_queue *q);
 /* After preparing @sqe: its completion is told as @cookie, less than 2^60. */
-void engine_queue_tag(struct io_uring_sqe *sqe, uint64_t cookie);
+void engine_queue_tag(struct engine_queue *q, struct io_uring_sqe *sqe, uint64_t cookie);
 
 /* Submit what is prepared, wait for at least one completion, and handle all there are.  Errors are
  * those of io_uring_enter(), message logged: the queue is of no use any more. */

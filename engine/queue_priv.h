@@ -23,7 +23,9 @@ struct engine_queue {
 	struct image_writer *writer;
 	struct bounce *free_bounces;
 	unsigned active;
-	uint64_t now; /* microseconds, at the beginning of this turn */
+	unsigned client_sqes; /* the client's, not completed */
+	bool turning;	      /* in engine_queue_turn() */
+	uint64_t now;	      /* microseconds, when this turn began to handle completions */
 	uint64_t event;
 
 	_Atomic(struct task *) back; /* finished by workers, newest first */

@@ -36,7 +36,7 @@ static void joined(struct cache_waiter *w, const uint8_t *bytes, errint_t err)
 	struct seg_io *io = container_of(w, struct seg_io, waiter);
 
 	io->err = err ? err : copy_out(io, bytes + io->seg->skip);
-	COUNT(io->r->q, cached_read, io->len);
+	COUNT(io->r->q, cached_read, err ? 0 : io->len);
 	queue_hand_back(&io->task);
 }
 
@@ -146,7 +146,7 @@ static void start_seg(struct engine_req *r, const struct seg *s, struct seg_io *
 	io->len = s->len;
 	io->file_off = s->file_off;
 	io->zeros = false;
-	io->err = 0;
+	io->err = io->sync_err = 0;
 	switch (s->kind) {
 	case SEG_ZERO:
 		io->file_off = 0;
@@ -215,8 +215,8 @@ static errint_t deliver(struct engine_req *r)
 
 		if (s->kind != SEG_BLOB) {
 			err = r->payload.ops->copy_out(&r->payload, r->bounce + from, from, s->len);
-			COUNT_HERE(r->q, copied, s->len);
-			COUNT_HERE(r->q, copied_raw, s->kind == SEG_FILE ? s->len : 0);
+			COUNT(r->q, copied, s->len);
+			COUNT(r->q, copied_raw, s->kind == SEG_FILE ? s->len : 0);
 		}
 		from += s->len;
 	}

@@ -117,8 +117,10 @@ static errint_t plan_and_wait(struct engine_req *r, struct engine_thread *t)
 	}
 	COUNT(r->q, cluster_written, len);
 	r->flush = true;
+	err = write_planned_cluster(t, buf);
+	engine_note(t->e, r->off + r->done, len);
 	r->done += len;
-	return write_planned_cluster(t, buf);
+	return err;
 }
 
 static void plan_run(struct task *task, struct engine_thread *t)
@@ -176,8 +178,8 @@ static bool fetch_all(struct engine_req *r)
 	if (!queue_bounce(r))
 		return false;
 	r->result = p->ops->copy_in(p, r->bounce, 0, (uint32_t)r->len);
-	COUNT_HERE(r->q, copied, r->len);
-	COUNT_HERE(r->q, copied_raw, r->len);
+	COUNT(r->q, copied, r->len);
+	COUNT(r->q, copied_raw, r->len);
 	r->copied_in = !r->result;
 	return r->copied_in;
 }
@@ -189,7 +191,10 @@ static void start_segs(struct engine_req *r)
 
 	assert(p->how == WRITE_DIRECT && p->nsegs > 0 && p->off == r->off + r->done);
 	r->dsync = r->fua && p->durable_in_place;
+	r->lost = false;
 	r->flush |= !r->dsync;
+	if (r->dsync)
+		plan_write_dsync(r->q->e->im, p);
 	r->pending = p->nsegs + 1;
 	for (unsigned i = 0; i < p->nsegs; i++) {
 		struct seg_io *io = &r->io[i];
@@ -202,7 +207,7 @@ static void start_segs(struct engine_req *r)
 		io->len = p->seg[i].len;
 		io->file_off = p->seg[i].file_off;
 		io->zeros = false;
-		io->err = 0;
+		io->err = io->sync_err = 0;
 		from += io->len;
 		io_submit(io);
 	}
@@ -250,13 +255,11 @@ void write_step(struct engine_req *r)
 		queue_finish(r, err);
 }
 
-/* A host without space has lost nothing of what it had taken; any other failure of a DSYNC write
- * leaves that open. */
 static void give_up(struct engine_req *r)
 {
 	struct image *im = r->q->e->im;
 
-	if (r->dsync && r->result != -ENOSPC)
+	if (r->lost)
 		plan_write_sync_failed(im, &r->wplan, r->result);
 	else
 		plan_write_cancel(im, &r->wplan);
@@ -280,6 +283,7 @@ void write_segs_done(struct engine_req *r)
 	} else if (err) {
 		queue_finish(r, err);
 	} else {
+		engine_note(r->q->e, r->off + r->done, len);
 		r->done += len;
 		write_step(r);
 	}

@@ -21,5 +21,8 @@ engine_sources = \
 	%D%/queue_read.c \
 	%D%/queue_write.c \
 	%D%/read.c \
+	%D%/repack.c \
+	%D%/repack.h \
+	%D%/resize.c \
 	%D%/stats.h \
 	%D%/write.c

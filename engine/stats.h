@@ -33,6 +33,7 @@ struct engine_stats {
 	uint64_t enters;   /* system calls that submitted or waited */
 	uint64_t handoffs; /* requests, or segments, that a worker took over */
 	uint64_t cache_hits, cache_misses, cache_bytes;
+	uint64_t repacked; /* clusters that were written in parts, and compressed later */
 };
 
 /* The sum over all queues, also those that are gone.  Any thread; the figures belong together only

@@ -69,11 +69,14 @@ static errint_t write_file(struct request *r, const uint8_t *buf, size_t len, ui
 	return 0;
 }
 
-/* A host without space has lost nothing of what it had taken; any other failure of a DSYNC write
- * leaves that open. */
+/*
+ * A DSYNC write that failed may have been told what an earlier one lost, and nobody will be told
+ * again.  A host without space has lost nothing of what it had taken, where writes do not wait in
+ * its cache.
+ */
 static errint_t write_failed(struct engine_thread *t, errint_t err, bool dsync)
 {
-	if (dsync && err != -ENOSPC)
+	if (dsync && (err != -ENOSPC || !t->e->st->mem_align))
 		plan_write_sync_failed(t->e->im, &t->wplan, err);
 	else
 		plan_write_cancel(t->e->im, &t->wplan);
@@ -86,6 +89,8 @@ static errint_t write_direct(struct request *r, const uint8_t *buf)
 	struct write_plan *p = &t->wplan;
 	bool dsync = r->fua && p->durable_in_place;
 
+	if (dsync)
+		plan_write_dsync(t->e->im, p);
 	for (unsigned i = 0; i < p->nsegs; i++) {
 		const struct seg *s = &p->seg[i];
 
@@ -343,7 +348,10 @@ static errint_t write_some(struct request *r, const uint8_t *buf, uint64_t off, 
 		*done = n << e->geo.cluster_shift;
 		return write_round(r, buf, off, (unsigned)n);
 	}
-	return write_range(r, buf, off, *done, 0, NULL);
+	errint_t err = write_range(r, buf, off, *done, 0, NULL);
+
+	engine_note(r->t->e, off, *done);
+	return err;
 }
 
 errint_t engine_write(struct engine_thread *t, const void *buf, uint64_t off, size_t len, bool fua)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+/* clang-format off */
 /*
  * Space: which bytes of the file are in use (docs/format.md section 5).
  *
  * Two things are known of every piece of a region: its committed bits, which change only when a
- * record is applied, and how many hold it busy — a reservation, a batch, a freed extent in limbo,
- *an old node.  A piece may be allocated when its bits are 0 and nobody holds it.  Pieces are
- *clusters in a DATA region and units elsewhere.
+ * record is applied, and how many hold it busy: a reservation, a batch, a freed extent in limbo, an
+ * old node.  A piece may be allocated when its bits are 0 and nobody holds it.  Pieces are clusters
+ * in a DATA region and units elsewhere.
  *
  * Life of an extent:
  *
@@ -15,6 +16,7 @@
  *
  * Unless told otherwise im->lock is held.
  */
+/* clang-format on */
 #ifndef IMAGE_ALLOC_H
 #define IMAGE_ALLOC_H
 

@@ -125,8 +125,7 @@ errint_t alloc_open(struct image *im)
 		a->root_crc[i] = le32_get(im->super.root_crc[i]);
 	errint_t err = alloc_set_regions(im, le64_get(im->super.phys_regions));
 	for (unsigned i = 0; !err && i < ALLOC_ROOT_BLOCKS; i++) {
-		/* A block that holds no group was never written. */
-		if (a->root_crc[i] && i * (uint64_t)ALLOC_ENTRIES < a->ngroups)
+		if (super_has_root_block(&im->super, i))
 			err = open_root_block(im, i, buf, buf + 1);
 	}
 	if (!err &&

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns: the order of a check, and what the trees refer to (I2, I6, I10).
+ * Owns: the order of a check, its reports and its threads.
  *
  * First the blocks at fixed places, then, for as many regions at a time as the memory allows, all
- * references into them from one walk over the trees, then the contents of blobs if asked for.
+ * references into them from one walk over each tree, then the contents of blobs if asked for.
  */
 #include "config.h"
 
@@ -20,7 +20,6 @@
 #include "common/log.h"
 #include "image/check_parts.h"
 #include "image/core.h"
-#include "image/snapshot.h"
 
 /* Problems reported when the caller does not say how many. */
 #define DEFAULT_REPORTS 100u
@@ -79,6 +78,14 @@ void check_note(struct check *c, const char *fmt, ...)
 	va_end(ap);
 }
 
+const char *check_whose(uint32_t snapshot, char buf[CHECK_WHOSE_MAX])
+{
+	buf[0] = '\0';
+	if (snapshot)
+		snprintf(buf, CHECK_WHOSE_MAX, " of snapshot %" PRIu32, snapshot);
+	return buf;
+}
+
 /* --- a loop shared by threads -------------------------------------------------------------------
  */
 
@@ -125,150 +132,6 @@ errint_t check_parallel(struct check *c, uint64_t n, void *arg,
 	return p.err;
 }
 
-/* --- the trees ----------------------------------------------------------------------------------
- */
-
-struct tree_pass {
-	struct check *c;
-	struct tree tree;
-	struct refs_cursor cursor[WALK_MAX_THREADS];
-};
-
-static void bad_desc(struct check *c, unsigned level, uint64_t index, unsigned i, const char *why)
-{
-	atomic_store(&c->incomplete, true);
-	check_corrupt(c, "entry %u of node %" PRIu64 " of level %u: %s", i, index, level, why);
-}
-
-/* Entries of a node in memory were not read by the walk: look at them here. */
-static bool memory_entry_ok(struct check *c, const struct tree_node *n, unsigned i)
-{
-	struct reason why;
-
-	if (!n->in_memory || !validate_desc(n->entry[i], &c->lim, n->level, c->lim.epoch, &why))
-		return true;
-	if (c->first_pass)
-		bad_desc(c, n->level, n->index, i, why.text);
-	return false;
-}
-
-/* Count the run of @n clusters at @entry. */
-static void count_run(struct check_counts *c, const struct geometry *g, const struct desc *entry,
-		      unsigned n)
-{
-	uint64_t sum = 0;
-
-	if (desc_type(entry[0]) == DESC_ZSTD) {
-		for (unsigned i = 0; i < n; i++)
-			sum += desc_granules(entry[i]);
-		c->blobs += n;
-		c->blob_bytes += sum << granule_shift(g);
-		c->data_bytes += (uint64_t)n << g->cluster_shift;
-		return;
-	}
-	for (unsigned i = 0; i < n; i++)
-		sum += desc_valid(entry[i]) == 0xffff
-			       ? SUBBLOCKS
-			       : (unsigned)__builtin_popcount(desc_valid(entry[i]));
-	c->raw_clusters += n;
-	c->data_bytes += sum << subblock_shift(g);
-}
-
-static void add_leaf(struct tree_pass *p, struct refs_cursor *cur, struct check_counts *counts,
-		     const struct tree_node *leaf)
-{
-	struct check *c = p->c;
-	const struct geometry *g = &c->lim.geo;
-	unsigned run = 1;
-
-	for (unsigned i = 0; i < NODE_ENTRIES; i += run) {
-		const struct desc *entry = &leaf->entry[i];
-
-		run = 1;
-		/* Holes first: they are what most leaves of a sparse disk consist of. */
-		if (!entry->w0 || !desc_extent(g, *entry).len || !memory_entry_ok(c, leaf, i))
-			continue;
-		if (!leaf->in_memory)
-			run = refs_run_length(g, entry, NODE_ENTRIES - i);
-		count_run(counts, g, entry, run);
-		refs_add_run(cur, leaf->index << NODE_SHIFT | i, entry, run);
-	}
-}
-
-static void show_progress(struct check *c, const struct tree_node *leaf)
-{
-	uint64_t bytes = (uint64_t)NODE_ENTRIES << c->lim.geo.cluster_shift, done;
-
-	(void)leaf;
-	if (!c->opts->progress || c->opts->data || !c->first_pass)
-		return;
-	done = atomic_fetch_add(&c->done, bytes) + bytes;
-	/* Leaves come by the thousand. */
-	if (done / bytes % 256)
-		return;
-	SCOPED_LOCK(&c->lock);
-	c->opts->progress(c->opts->arg, done < c->info.size ? done : c->info.size, c->info.size);
-}
-
-static void add_node(struct refs_cursor *cur, const struct geometry *g, const struct tree_node *n)
-{
-	struct ref ref = {.kind = REF_NODE,
-			  .level = n->level,
-			  .index = n->index,
-			  .e = desc_extent(g, n->self)};
-
-	if (ref.e.len)
-		refs_add(cur, &ref);
-}
-
-static errint_t pass_node(void *arg, unsigned worker, const struct tree_node *n)
-{
-	struct tree_pass *p = arg;
-	struct check *c = p->c;
-	struct refs_cursor *cur = &p->cursor[worker];
-	struct check_counts ignored = {0};
-	struct check_counts *counts = c->first_pass ? &c->counts[worker] : &ignored;
-
-	counts->nodes++;
-	add_node(cur, &c->lim.geo, n);
-	if (!n->level) {
-		add_leaf(p, cur, counts, n);
-		show_progress(c, n);
-	} else {
-		for (unsigned i = 0; i < NODE_ENTRIES; i++)
-			(void)memory_entry_ok(c, n, i);
-	}
-	refs_release(cur);
-	return 0;
-}
-
-static errint_t pass_damaged(void *arg, const struct tree_node *n, errint_t err, const char *why)
-{
-	struct tree_pass *p = arg;
-	struct refs_cursor cur = {.refs = p->cursor[0].refs};
-
-	if (err == -ENOMEM)
-		return err;
-	atomic_store(&p->c->incomplete, true);
-	if (p->c->first_pass)
-		check_corrupt(p->c, "node %" PRIu64 " of level %u at offset 0x%" PRIx64 ": %s",
-			      n->index, n->level, desc_unit(n->self) << UNIT_SHIFT, why);
-	add_node(&cur, &p->c->lim.geo, n);
-	refs_release(&cur);
-	return 0;
-}
-
-static errint_t pass_bad_entry(void *arg, const struct tree_node *n, unsigned i, struct desc d,
-			       const char *why)
-{
-	struct tree_pass *p = arg;
-
-	(void)d;
-	if (p->c->first_pass)
-		bad_desc(p->c, n->level, n->index, i, why);
-	return 0;
-}
-
 /* --- what else uses space -----------------------------------------------------------------------
  */
 
@@ -279,7 +142,7 @@ static void add_units(struct refs_cursor *cur, enum ref_kind kind, struct extent
 		uint64_t room = REGION_SIZE - (e.off & (REGION_SIZE - 1));
 		struct ref ref = {.kind = kind, .e = {e.off, e.len < room ? e.len : room}};
 
-		refs_add(cur, &ref);
+		(void)refs_add(cur, &ref);
 		e.off += ref.e.len;
 		e.len -= ref.e.len;
 	}
@@ -303,22 +166,13 @@ static void add_fixed_refs(struct check *c, struct refs *refs)
 /* Everything that refers to the regions from @first on, against their bitmaps. */
 static errint_t check_pass(struct check *c, uint64_t first, uint64_t *end)
 {
-	struct tree_pass p = {.c = c, .tree = tree_head(c->im)};
-	struct tree_visitor v = {.arg = &p,
-				 .node = pass_node,
-				 .damaged = pass_damaged,
-				 .bad_entry = pass_bad_entry,
-				 .end = UINT64_MAX,
-				 .threads = c->threads};
 	struct refs *refs;
 	errint_t err = refs_open(c, first, &refs, end);
 
 	if (err)
 		return err;
-	for (unsigned i = 0; i < WALK_MAX_THREADS; i++)
-		p.cursor[i].refs = refs;
 	add_fixed_refs(c, refs);
-	err = tree_walk(c->im, &p.tree, &v);
+	err = check_trees(c, refs);
 	if (!err)
 		err = refs_compare(refs);
 	refs_free(refs);
@@ -370,12 +224,9 @@ static errint_t check_passes(struct check *c)
 
 static errint_t check_begin(struct check *c)
 {
-	uint32_t nsnapshots;
-
 	image_get_info(c->im, &c->info);
 	pthread_mutex_lock(&c->im->lock);
 	image_limits(c->im, &c->lim);
-	(void)snapshot_records(c->im, &nsnapshots);
 	pthread_mutex_unlock(&c->im->lock);
 	c->nregions = alloc_regions(c->im);
 	c->threads = c->opts->threads ? c->opts->threads : tree_walk_threads();
@@ -383,10 +234,7 @@ static errint_t check_begin(struct check *c)
 		c->threads = MIN_THREADS;
 	if (c->threads > WALK_MAX_THREADS)
 		c->threads = WALK_MAX_THREADS;
-	if (nsnapshots)
-		return log_fail(-ENOTSUP,
-				"%s: has %" PRIu32 " snapshots, which this version cannot check",
-				c->st->name, nsnapshots);
+	c->res->snapshots = c->info.nsnapshots;
 	return store_length(c->st, &c->length);
 }
 
@@ -405,12 +253,15 @@ errint_t check_image(struct image *im, const struct check_opts *opts, struct che
 	pthread_mutex_init(&c->lock, NULL);
 	err = check_begin(c);
 	if (!err)
+		err = check_find_parts(c);
+	if (!err)
 		err = check_fixed(c);
 	if (!err)
 		err = check_passes(c);
 	if (!err && opts->data)
 		err = check_data(c);
 	free(c->super);
+	free(c->part);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 	return err;

@@ -11,9 +11,11 @@
 struct check_result {
 	uint64_t corruptions; /* anything that is wrong, leaks excepted */
 	uint64_t leaks;	      /* units marked used that nothing references */
+	/* Of the head and of all snapshots; what they share counts once. */
 	uint64_t nodes, raw_clusters, blobs, blob_bytes;
+	uint64_t data_bytes; /* mapped bytes */
 	uint64_t used_units, total_units;
-	uint64_t data_bytes; /* mapped bytes of the head: for "mapped disk per second" */
+	uint32_t snapshots;
 };
 
 struct check_opts {

@@ -25,6 +25,7 @@
 #define READ_GAP (64u << 10)
 
 struct leaf {
+	const struct check_part *part;
 	uint64_t index;
 	struct desc entry[NODE_ENTRIES];
 };
@@ -32,6 +33,7 @@ struct leaf {
 struct data_check {
 	struct check *c;
 	const struct codec *codec;
+	const struct check_part *part; /* that is walked now */
 
 	pthread_mutex_t lock; /* protects what follows */
 	pthread_cond_t more, room;
@@ -67,13 +69,16 @@ static int by_place(const void *a, const void *b)
 /* --- one blob -----------------------------------------------------------------------------------
  */
 
-static void bad_blob(struct check *c, const struct blob *b, const char *why)
+static void bad_blob(const struct data_worker *w, const struct blob *b, const char *why)
 {
+	struct check *c = w->dc->c;
+	char whose[CHECK_WHOSE_MAX];
+
 	check_corrupt(c,
-		      "cluster %" PRIu64 " (disk offset 0x%" PRIx64 "), compressed, %" PRIu64
+		      "cluster %" PRIu64 " (disk offset 0x%" PRIx64 ")%s, compressed, %" PRIu64
 		      " bytes at offset 0x%" PRIx64 ": %s",
-		      b->vcluster, b->vcluster << c->lim.geo.cluster_shift, b->e.len, b->e.off,
-		      why);
+		      b->vcluster, b->vcluster << c->lim.geo.cluster_shift,
+		      check_whose(w->leaf.part->snapshot, whose), b->e.len, b->e.off, why);
 }
 
 static bool all_zero(const uint8_t *p, size_t len)
@@ -87,18 +92,18 @@ static void verify_blob(struct data_worker *w, const struct blob *b, const uint8
 	size_t len = b->e.len;
 
 	if (checksum_blob(c->lim.uuid_seed, b->vcluster, stored, len) != b->crc) {
-		bad_blob(c, b, "the checksum is wrong");
+		bad_blob(w, b, "the checksum is wrong");
 		return;
 	}
 	if (codec_decompress(w->ctx, stored, &len, w->cluster)) {
-		bad_blob(c, b, "it is no intact frame of one cluster");
+		bad_blob(w, b, "it is no intact frame of one cluster");
 		return;
 	}
 	size_t rest = b->e.len - len;
 	if (rest >= SECTOR_SIZE + (1u << granule_shift(&c->lim.geo)))
-		bad_blob(c, b, "the frame is too short for the space it takes");
+		bad_blob(w, b, "the frame is too short for the space it takes");
 	else if (!all_zero(stored + len, rest))
-		bad_blob(c, b, "the bytes after the frame are not zeros");
+		bad_blob(w, b, "the bytes after the frame are not zeros");
 }
 
 /* --- one leaf -----------------------------------------------------------------------------------
@@ -131,7 +136,7 @@ static void verify_run(struct data_worker *w, const struct blob *b, unsigned n)
 	assert(to - from <= READ_MAX);
 	if (store_read(c->st, w->buf, to - from, from)) {
 		if (n == 1)
-			bad_blob(c, b, "it cannot be read");
+			bad_blob(w, b, "it cannot be read");
 		for (unsigned i = 0; n > 1 && i < n; i++)
 			verify_run(w, b + i, 1);
 		return;
@@ -170,10 +175,10 @@ static void verify_leaf(struct data_worker *w)
 	}
 	for (unsigned i = 0; i < NODE_ENTRIES; i++) {
 		struct desc d = w->leaf.entry[i];
+		uint64_t v = w->leaf.index << NODE_SHIFT | i;
 
-		if (desc_type(d) == DESC_ZSTD)
-			blob[n++] = (struct blob){desc_extent(&dc->c->lim.geo, d),
-						  w->leaf.index << NODE_SHIFT | i, d.aux};
+		if (desc_type(d) == DESC_ZSTD && check_part_owns(w->leaf.part, v, d))
+			blob[n++] = (struct blob){desc_extent(&dc->c->lim.geo, d), v, d.aux};
 	}
 	qsort(blob, n, sizeof(*blob), by_place);
 	for (unsigned i = 0; i < n;) {
@@ -230,6 +235,7 @@ static errint_t data_node(void *arg, unsigned worker, const struct tree_node *n)
 	while (dc->n == dc->cap)
 		pthread_cond_wait(&dc->room, &dc->lock);
 	struct leaf *l = &dc->ring[(dc->head + dc->n++) % dc->cap];
+	l->part = dc->part;
 	l->index = n->index;
 	memcpy(l->entry, n->entry, sizeof(l->entry));
 	pthread_cond_signal(&dc->more);
@@ -283,23 +289,35 @@ static errint_t worker_start(struct data_check *dc, struct data_worker *w)
 	return err;
 }
 
+static errint_t walk_parts(struct data_check *dc)
+{
+	struct check *c = dc->c;
+	errint_t err = 0;
+
+	for (unsigned i = 0; i < c->nparts && !err; i++) {
+		struct tree_visitor v = check_part_visitor(&c->part[i]);
+
+		dc->part = &c->part[i];
+		v.arg = dc;
+		v.node = data_node;
+		v.damaged = data_damaged;
+		v.bad_entry = data_bad_entry;
+		v.threads = 1;
+		err = tree_walk(c->im, &c->part[i].tree, &v);
+	}
+	return err;
+}
+
 /* Walk with @n workers, at least one of which has to start. */
 static errint_t walk_data(struct data_check *dc, struct data_worker *w, unsigned n)
 {
-	struct tree tree = tree_head(dc->c->im);
-	struct tree_visitor v = {.arg = dc,
-				 .node = data_node,
-				 .damaged = data_damaged,
-				 .bad_entry = data_bad_entry,
-				 .end = UINT64_MAX,
-				 .threads = 1};
 	unsigned started = 0;
 	errint_t err = 0;
 
 	while (started < n && !(err = worker_start(dc, &w[started])))
 		started++;
 	if (!err)
-		err = tree_walk(dc->c->im, &tree, &v);
+		err = walk_parts(dc);
 	pthread_mutex_lock(&dc->lock);
 	dc->closing = true;
 	pthread_cond_broadcast(&dc->more);

@@ -234,8 +234,7 @@ static errint_t check_tables(struct check *c)
 		return no_memory(c);
 	lim.phys_regions = le64_get(c->super->phys_regions);
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++) {
-		/* A block without any group in use was never written. */
-		if (le32_get(c->super->root_crc[i]) || le64_get(c->super->root_slots) >> i & 1)
+		if (super_has_root_block(c->super, i))
 			check_root_block(c, t, i, &lim);
 	}
 	if (t->used_units != le64_get(c->super->used_units))
@@ -254,10 +253,35 @@ static errint_t check_tables(struct check *c)
 /* --- the rest -----------------------------------------------------------------------------------
  */
 
+/* What descends from snapshot @id, the head included. */
+static unsigned count_children(const struct check *c, const struct disk_snapshot *rec, uint32_t id)
+{
+	unsigned n = le32_get(c->super->head_parent) == id;
+
+	for (uint32_t i = 0; i < le32_get(c->super->nsnapshots); i++)
+		n += le32_get(rec[i].parent) == id;
+	return n;
+}
+
+/* What a valid table and the superblock say together. */
+static void check_record(struct check *c, const struct disk_snapshot *rec, uint32_t i)
+{
+	uint32_t id = le32_get(rec[i].id);
+	unsigned children = count_children(c, rec, id);
+
+	if (children > 1 && !(le64_get(c->super->ro_compat) & ROCOMPAT_BRANCHES))
+		check_corrupt(c,
+			      "snapshot %" PRIu32
+			      ": %u others descend from it, but the superblock does not have the "
+			      "feature BRANCHES",
+			      id, children);
+}
+
 static errint_t check_snapshots(struct check *c)
 {
 	struct desc d = desc_from_disk(&c->super->snaptab);
 	struct extent e = desc_extent(&c->lim.geo, d);
+	uint32_t n = le32_get(c->super->nsnapshots);
 	struct reason why;
 
 	if (!e.len)
@@ -265,9 +289,14 @@ static errint_t check_snapshots(struct check *c)
 	CLEANUP(free) struct disk_snapshot *rec = store_buffer(e.len);
 	if (!rec)
 		return no_memory(c);
-	if (read_block(c, "snapshot table", rec, e.len, e.off) &&
-	    validate_snapshots(rec, le32_get(c->super->nsnapshots), e.len, d.aux, &c->lim, &why))
+	if (!read_block(c, "snapshot table", rec, e.len, e.off))
+		return 0;
+	if (validate_snapshots(rec, n, e.len, d.aux, &c->lim, &why)) {
 		check_corrupt(c, "snapshot table at offset 0x%" PRIx64 ": %s", e.off, why.text);
+		return 0;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		check_record(c, rec, i);
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of a check share: check.c (order of work, the trees), check_fixed.c (blocks at
- * fixed places), check_refs.c (who uses which space), check_data.c (contents of blobs).  For them
- * only.
+ * What the parts of a check share: check.c (order of work), check_fixed.c (blocks at fixed places),
+ * check_trees.c (what the trees refer to), check_refs.c (who uses which space), check_data.c
+ * (contents of blobs).  For them only.
  */
 #ifndef IMAGE_CHECK_PARTS_H
 #define IMAGE_CHECK_PARTS_H
@@ -23,6 +23,36 @@ struct check_counts {
 	uint64_t apart[11]; /* from the next thread's, on other cache lines */
 };
 
+/*
+ * What belongs to one tree and not to the one it descends from (docs/format.md section 9): what was
+ * born after @floor.  A tree whose parent is being deleted has two parts, one on each side of the
+ * cursor.
+ */
+struct check_part {
+	uint32_t snapshot; /* id; 0: the head */
+	struct tree tree;
+	struct tree base; /* the parent's, with a floor */
+	uint32_t floor;	  /* epoch of the parent; 0: none */
+	/* Clusters: those in [first, end), and the nodes whose last cluster is one of them. */
+	uint64_t first, end;
+	uint64_t before; /* bytes of disk in the parts before it, for progress */
+};
+
+static inline bool check_part_has(const struct check_part *p, uint64_t vcluster)
+{
+	return vcluster >= p->first && vcluster < p->end;
+}
+
+/* Is leaf entry @d, of cluster @vcluster, this part's to account for? */
+static inline bool check_part_owns(const struct check_part *p, uint64_t vcluster, struct desc d)
+{
+	return d.birth > p->floor && check_part_has(p, vcluster);
+}
+
+/* "" for the head, else " of snapshot N". */
+#define CHECK_WHOSE_MAX 32
+const char *check_whose(uint32_t snapshot, char buf[CHECK_WHOSE_MAX]);
+
 struct check {
 	/* Constant during the check. */
 	struct image *im;
@@ -34,6 +64,9 @@ struct check {
 	uint64_t nregions; /* that the file covers */
 	unsigned threads;
 	struct disk_super *super; /* the newest one on disk; NULL: none is valid */
+	struct check_part *part;  /* of the snapshots, then of the head */
+	unsigned nparts;
+	uint64_t bytes; /* of disk, in all parts */
 
 	/* The pass over the trees that runs: only the first one looks at more than places. */
 	bool first_pass;
@@ -68,6 +101,19 @@ MUST_CHECK errint_t check_parallel(struct check *c, uint64_t n, void *arg,
 /* IDENT, superblocks, alloc root, group tables, zero window, file length.  Sets c->super. */
 MUST_CHECK errint_t check_fixed(struct check *c);
 
+/* --- check_trees.c ------------------------------------------------------------------------------
+ */
+
+/* Sets c->part. */
+MUST_CHECK errint_t check_find_parts(struct check *c);
+
+struct refs;
+/* Add to @refs all that the trees refer to. */
+MUST_CHECK errint_t check_trees(struct check *c, struct refs *refs);
+
+/* For a walk over @p, but for what is to be called. */
+struct tree_visitor check_part_visitor(const struct check_part *p);
+
 /* --- check_refs.c -------------------------------------------------------------------------------
  */
 
@@ -81,9 +127,6 @@ struct ref {
 	struct extent e;
 };
 
-/* A range of regions with, for each piece of it, whether it is marked used and who refers to it. */
-struct refs;
-
 /*
  * The maps for regions from @first on, as many as fit into the memory; *end is the region behind.
  * Their bitmaps are compared with their counts.
@@ -95,12 +138,14 @@ void refs_free(struct refs *r);
 struct refs_cursor {
 	struct refs *refs;
 	struct refs_region *held;
+	uint32_t snapshot; /* whose references these are; 0: the head's, or nobody's */
 };
 void refs_release(struct refs_cursor *cur);
 
 /* Add one reference, which lies in one region and is sound in itself; outside of the regions at
- * hand nothing happens.  Reports what is wrong with it.  Any thread, each with its own cursor. */
-void refs_add(struct refs_cursor *cur, const struct ref *ref);
+ * hand nothing happens.  Reports what is wrong with it.  False: something else uses some of that.
+ * Any thread, each with its own cursor. */
+bool refs_add(struct refs_cursor *cur, const struct ref *ref);
 
 /* The same for the @n clusters from @vcluster on, whose descriptors are at @entry: all RAW, or all
  * ZSTD, one behind the other in one region (refs_run_length()). */
@@ -116,7 +161,7 @@ MUST_CHECK errint_t refs_compare(struct refs *r);
 /* --- check_data.c -------------------------------------------------------------------------------
  */
 
-/* Read and verify every blob of the head. */
+/* Read and verify every blob. */
 MUST_CHECK errint_t check_data(struct check *c);
 
 #endif

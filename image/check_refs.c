@@ -319,18 +319,22 @@ void refs_free(struct refs *refs)
  */
 
 /* Long enough for any owner. */
-#define OWNER_MAX 96
+#define OWNER_MAX 128
 
-static const char *owner(const struct check *c, const struct ref *ref, char buf[OWNER_MAX])
+static const char *owner(const struct refs_cursor *cur, const struct ref *ref, char buf[OWNER_MAX])
 {
+	char whose[CHECK_WHOSE_MAX];
+
 	switch (ref->kind) {
 	case REF_RAW:
 	case REF_BLOB:
-		snprintf(buf, OWNER_MAX, "cluster %" PRIu64 " (disk offset 0x%" PRIx64 ")",
-			 ref->index, ref->index << c->lim.geo.cluster_shift);
+		snprintf(buf, OWNER_MAX, "cluster %" PRIu64 " (disk offset 0x%" PRIx64 ")%s",
+			 ref->index, ref->index << cur->refs->c->lim.geo.cluster_shift,
+			 check_whose(cur->snapshot, whose));
 		break;
 	case REF_NODE:
-		snprintf(buf, OWNER_MAX, "node %" PRIu64 " of level %u", ref->index, ref->level);
+		snprintf(buf, OWNER_MAX, "node %" PRIu64 " of level %u%s", ref->index, ref->level,
+			 check_whose(cur->snapshot, whose));
 		break;
 	case REF_SNAPTAB:
 		return "the snapshot table";
@@ -401,9 +405,10 @@ static bool read_again(struct check *c, struct refs_region *r)
  * Say what keeps these bits from being taken, if anything, then take what is there.  Returns true
  * when none of them was taken before.
  */
-static bool take_bad_bits(struct check *c, struct refs_region *r, const struct ref *ref,
+static bool take_bad_bits(struct refs_cursor *cur, struct refs_region *r, const struct ref *ref,
 			  size_t from, size_t len)
 {
+	struct check *c = cur->refs->c;
 	const unsigned per_bit = r->by_sector ? SECTOR_SIZE : UNIT_SIZE;
 	const char *piece = r->by_sector ? "sectors" : "units";
 	size_t marked, left = bits_count(r->left, from, len), i = from;
@@ -421,13 +426,13 @@ static bool take_bad_bits(struct check *c, struct refs_region *r, const struct r
 		check_corrupt(c,
 			      "%s: %zu of its %zu %s at offset 0x%" PRIx64
 			      " are used by something else as well, the first at 0x%" PRIx64,
-			      owner(c, ref, who), marked - left, len, piece, ref->e.off,
+			      owner(cur, ref, who), marked - left, len, piece, ref->e.off,
 			      base + i * per_bit);
 	if (marked != len)
 		check_corrupt(c,
 			      "%s: %zu of its %zu %s at offset 0x%" PRIx64
 			      " are not marked used, the first at 0x%" PRIx64,
-			      owner(c, ref, who), len - marked, len, piece, ref->e.off,
+			      owner(cur, ref, who), len - marked, len, piece, ref->e.off,
 			      base + bits_next_clear(r->used, from, from + len) * per_bit);
 	bits_clear(r->left, from, len);
 	return left == marked;
@@ -450,7 +455,7 @@ static struct refs_region *cursor_region(struct refs_cursor *cur, const struct r
 		check_corrupt(refs->c,
 			      "%s: offset 0x%" PRIx64 " is in region %" PRIu64
 			      ", which is not in use",
-			      owner(refs->c, ref, who), ref->e.off, region);
+			      owner(cur, ref, who), ref->e.off, region);
 	if (!r || r->damaged)
 		return NULL;
 	refs_release(cur);
@@ -488,7 +493,7 @@ static bool add_if_sound(struct refs_cursor *cur, struct refs_region *r, const s
 	return true;
 }
 
-void refs_add(struct refs_cursor *cur, const struct ref *ref)
+bool refs_add(struct refs_cursor *cur, const struct ref *ref)
 {
 	struct check *c = cur->refs->c;
 	struct refs_region *r = cursor_region(cur, ref);
@@ -496,19 +501,21 @@ void refs_add(struct refs_cursor *cur, const struct ref *ref)
 	size_t from, len;
 
 	if (!r)
-		return;
+		return true;
 	assert((ref->e.off + ref->e.len - 1) >> REGION_SHIFT == r->region);
 	if (add_if_sound(cur, r, ref))
-		return;
+		return true;
 	if (!(r->fits >> ref->kind & 1))
 		check_corrupt(c,
 			      "%s: offset 0x%" PRIx64 " is in region %" PRIu64
 			      " of class %s, where it must not be",
-			      owner(c, ref, who), ref->e.off, r->region, class_name(r->class_));
+			      owner(cur, ref, who), ref->e.off, r->region, class_name(r->class_));
 	/* What it uses there is no leak on top of that. */
 	bits_of(r, ref->e, &from, &len);
-	if (take_bad_bits(c, r, ref, from, len))
-		add_place(cur, r, ref);
+	if (!take_bad_bits(cur, r, ref, from, len))
+		return false;
+	add_place(cur, r, ref);
+	return true;
 }
 
 /* Does @b begin where @a ends?  For blobs that is so too when the packing rule (P2) moved @b from
@@ -559,7 +566,7 @@ void refs_add_run(struct refs_cursor *cur, uint64_t vcluster, const struct desc 
 	for (unsigned i = 0; i < n && r; i++) {
 		ref.index = vcluster + i;
 		ref.e = desc_extent(g, entry[i]);
-		refs_add(cur, &ref);
+		(void)refs_add(cur, &ref);
 	}
 }
 

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
+/* clang-format off */
 /*
  * The checkpoint.  Order, and what each step relies on:
  *
- *	freeze      lock held, no I/O: close T, give dirty nodes new places, serialise everything
- *	commit T    data sync, then the transaction (W1); later ones commit on their own meanwhile
- *	blocks      nodes and bitmaps, all of them to places that the current superblock does not
- *use sync        (W3) superblock  generation + 1 to its two slots, durably release     old nodes,
- *and the journal before the new start (W4)
+ *	freeze		lock held, no I/O: close T, give dirty nodes new places, serialise everything
+ *	commit T	data sync, then the transaction (W1); later ones commit on their own meanwhile
+ *	blocks		nodes and bitmaps, to places that the current superblock does not use
+ *	sync		(W3)
+ *	superblock	generation + 1 to its two slots, durably
+ *	release		old nodes, and the journal before the new start (W4)
  */
+/* clang-format on */
 #include "config.h"
 
 #include <stdlib.h>
@@ -58,6 +61,7 @@ static void fill_super(struct image *im, struct ckpt *c, struct desc root, bool 
 	sb->phys_regions = le64_make(im->alloc.nregions);
 	sb->used_units = le64_make(im->alloc.used_units);
 	sb->root_slots = le64_make(im->alloc.root_slots);
+	memcpy(sb->session, im->session, sizeof(sb->session));
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++)
 		sb->root_crc[i] = le32_make(im->alloc.root_crc[i]);
 }
@@ -185,14 +189,34 @@ static errint_t write_blocks(struct image *im, const struct ckpt_buf *b)
 	return err;
 }
 
+static errint_t sync_blocks(struct image *im)
+{
+	errint_t err = image_sync_begin(im);
+
+	return err ? err
+		   : image_sync_end(im, store_datasync(im->st),
+				    "a checkpoint could not be made durable");
+}
+
+/* Not after a sync of somebody else has failed, which may have lost our blocks. */
+static errint_t write_super(struct image *im, struct ckpt *c)
+{
+	bool dsync = !RULE_BROKEN(im, super_no_dsync);
+	errint_t err = image_sync_begin(im);
+
+	return err ? err
+		   : image_sync_end(im, super_write(im->st, &c->sb, dsync),
+				    "a superblock could not be written");
+}
+
 static errint_t write_out(struct image *im, struct ckpt *c)
 {
 	errint_t err = write_blocks(im, &c->buf);
 
 	if (!err && !RULE_BROKEN(im, ckpt_no_sync))
-		err = store_datasync(im->st);
+		err = sync_blocks(im);
 	if (!err)
-		err = super_write(im->st, &c->sb, !RULE_BROKEN(im, super_no_dsync));
+		err = write_super(im, c);
 	return err;
 }
 

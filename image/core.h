@@ -51,6 +51,7 @@ struct image {
 	struct store *st;
 	struct geometry geo;
 	uint8_t uuid[16];
+	uint8_t session[16]; /* of this opening for writing (section 10) */
 	uint32_t uuid_seed;
 	char creator[65];
 	uint64_t incompat, ro_compat, compat;
@@ -73,6 +74,10 @@ struct image {
 	bool damaged;		/* damage was found: goes into the next superblock */
 	bool gate_closed;	/* writers wait: an administrative operation runs */
 	bool admin_busy;	/* one at a time */
+	bool sync_busy;		/* between image_sync_begin() and image_sync_end() */
+	unsigned dsyncs[2];  /* plans whose segments are written with DSYNC, by when they began */
+	unsigned dsync_side; /* where new ones are counted */
+	struct repack *repacks; /* clusters that are being repacked */
 
 	struct disk_super super; /* newest durable one */
 	uint64_t size;		 /* bytes of the head */
@@ -108,6 +113,18 @@ bool image_again(struct image *im, errint_t *err, struct need *need);
 
 /* Shorthand: record that the caller must wait for an event, and return -EAGAIN.  Lock held. */
 MUST_CHECK errint_t need_event(struct image *im, struct need *need);
+
+/*
+ * Around each sync and DSYNC write of this layer, of which there is one at a time.  The host
+ * reports lost data once, to whoever asks first: nobody may call durable what another's failed sync
+ * has lost, nor write a superblock over it.  image_sync_begin() waits, and fails after a fail-stop;
+ * image_sync_end() makes a failure one, and returns @err.  Lock not held.
+ */
+MUST_CHECK errint_t image_sync_begin(struct image *im);
+MUST_CHECK errint_t image_sync_end(struct image *im, errint_t err, const char *what);
+
+/* A plan of [@first, @first + @count) clusters may change their bytes (rule W8).  Lock held. */
+void repack_touch(struct image *im, uint64_t first, uint64_t count);
 
 /* After a failure that leaves memory and disk apart: refuse all further writes.  Returns @err. Lock
  * held. */

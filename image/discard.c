@@ -11,6 +11,7 @@
 #include "image/core.h"
 #include "image/discard.h"
 #include "image/limbo.h"
+#include "image/plan_priv.h"
 
 /* --- whole clusters -------------------------------------------------------------------------- */
 
@@ -55,6 +56,7 @@ static errint_t try_unmap(struct image *im, uint64_t v, unsigned count, uint64_t
 	err = txn_reserve(im, 1, count, need);
 	if (err)
 		return err;
+	repack_touch(im, v, count);
 	return txn_log_range(im, leaf, v, count, d);
 }
 
@@ -221,14 +223,23 @@ static errint_t zero_range(struct image *im, uint64_t off, uint64_t len, struct 
 	return err;
 }
 
+static errint_t check_range(struct image *im, uint64_t off, uint64_t len)
+{
+	SCOPED_LOCK(&im->lock);
+	return plan_check_range(im, off, len);
+}
+
 errint_t image_zero(struct image *im, uint64_t off, uint64_t len, struct zero_rest *rest)
 {
-	return zero_range(im, off, len, rest);
+	errint_t err = check_range(im, off, len);
+
+	rest->n = 0;
+	return err ? err : zero_range(im, off, len, rest);
 }
 
 errint_t image_discard(struct image *im, uint64_t off, uint64_t len)
 {
 	struct zero_rest ignored;
 
-	return zero_range(im, off, len, &ignored);
+	return image_zero(im, off, len, &ignored);
 }

@@ -232,12 +232,6 @@ static void put_state(FILE *out, const struct disk_super *sb)
 	fprintf(out, "used_units: %" PRIu64 "\n", le64_get(sb->used_units));
 }
 
-/* A root block is in use when it has a CRC or is in slot 1 (section 5). */
-static bool root_in_use(const struct disk_super *sb, unsigned i)
-{
-	return le32_get(sb->root_crc[i]) || (le64_get(sb->root_slots) >> i & 1);
-}
-
 void dump_super(FILE *out, const struct disk_super *sb)
 {
 	struct disk_tlv_compression c;
@@ -245,7 +239,7 @@ void dump_super(FILE *out, const struct disk_super *sb)
 	put_identity(out, sb);
 	put_state(out, sb);
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++) {
-		if (root_in_use(sb, i))
+		if (super_has_root_block(sb, i))
 			fprintf(out, "root[%u]: slot %u crc %08" PRIx32 "\n", i,
 				(unsigned)(le64_get(sb->root_slots) >> i & 1),
 				le32_get(sb->root_crc[i]));

@@ -132,7 +132,7 @@ static json_t *roots_json(const struct disk_super *sb)
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++) {
 		uint32_t crc = le32_get(sb->root_crc[i]);
 		unsigned slot = le64_get(sb->root_slots) >> i & 1;
-		if (!crc && !slot)
+		if (!super_has_root_block(sb, i))
 			continue;
 		struct object o = begin();
 		set_u64(&o, "block", i);

@@ -285,7 +285,7 @@ _Static_assert(sizeof(struct disk_alloc_block) == UNIT_SIZE, "alloc block is one
 /* Section 6. */
 #define JOURNAL_LEAST	    (64ull << 10) /* that a reader accepts; tests make such */
 #define JOURNAL_MIN	    (4ull << 20)  /* that is made */
-#define JOURNAL_MAX	    (1ull << 30)
+#define JOURNAL_MAX	    (REGION_SIZE - REGION_HEADER_UNITS * UNIT_SIZE) /* in one region */
 #define JOURNAL_DEFAULT_MAX (64ull << 20)
 #define TXN_MAX_BLOCKS	    256u
 #define TXN_FIRST_RECORDS   126u

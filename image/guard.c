@@ -78,6 +78,7 @@ errint_t excl_take(struct image *im, uint64_t vcluster, struct need *need)
 		g->excl_cap = cap;
 	}
 	g->excl[g->nexcl++] = vcluster;
+	repack_touch(im, vcluster, 1);
 	return 0;
 }
 

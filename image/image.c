@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "common/checked.h"
 #include "common/log.h"
@@ -19,6 +20,10 @@
 #define DIRTY_CAP   4096u
 #define CACHE_NODES 6144u /* about 25 MiB of nodes */
 
+/* Between the transaction that a replay did not find and the first one of a new writer, which no
+ * leftover can then be taken to follow (section 7, open, step 7). */
+#define SEQUENCE_GAP 1000u
+
 /* --- waiting, needs, failing ----------------------------------------------------------------- */
 
 void image_limits(struct image *im, struct limits *lim)
@@ -31,6 +36,8 @@ void image_limits(struct image *im, struct limits *lim)
 		.epoch = im->epoch,
 		.zstd = im->incompat & INCOMPAT_ZSTD_BLOBS,
 		.backing = im->incompat & INCOMPAT_BACKING,
+		.head_parent = im->head_parent,
+		.next_snapshot = le32_get(im->super.next_snapshot),
 	};
 }
 
@@ -118,6 +125,23 @@ errint_t image_fail(struct image *im, errint_t err, const char *what)
 	return im->failed;
 }
 
+errint_t image_sync_begin(struct image *im)
+{
+	SCOPED_LOCK(&im->lock);
+	while (im->sync_busy && !im->failed)
+		image_wait(im);
+	im->sync_busy |= !im->failed;
+	return im->failed;
+}
+
+errint_t image_sync_end(struct image *im, errint_t err, const char *what)
+{
+	SCOPED_LOCK(&im->lock);
+	im->sync_busy = false;
+	image_wake(im);
+	return err ? image_fail(im, err, what) : 0;
+}
+
 errint_t image_damaged(struct image *im, const char *what, uint64_t off, const char *why)
 {
 	SCOPED_LOCK(&im->lock);
@@ -165,7 +189,7 @@ static void find_compression(struct image *im)
 	}
 }
 
-static errint_t read_superblock(struct image *im)
+static errint_t read_superblock(struct image *im, struct super_choice *c)
 {
 	struct disk_ident ident;
 	errint_t err = super_read_ident(im->st, &ident);
@@ -176,12 +200,29 @@ static errint_t read_superblock(struct image *im)
 	im->uuid_seed = checksum_uuid(im->uuid);
 	im->geo.cluster_shift = ident.cluster_shift;
 	memcpy(im->creator, ident.creator, sizeof(ident.creator));
-	err = super_choose(im->st, &ident, &im->super);
+	err = super_choose(im->st, &ident, &im->super, c);
 	if (err)
 		return err;
 	apply_super(im);
 	find_compression(im);
 	return 0;
+}
+
+/* R4: what is on disk may be older than what was once durable. */
+static errint_t check_newest(struct image *im)
+{
+	unsigned long long have = le64_get(im->super.generation);
+
+	if (im->read_only) {
+		log_warn(
+			"%s: a newer superblock may have been lost; showing generation %llu, which may be older than what was written last",
+			im->st->name, have);
+		return 0;
+	}
+	return log_fail(
+		-EBADMSG,
+		"%s: both places of the superblock after generation %llu are damaged, so newer data may have been lost; open the image read-only, as `ublk-img convert` does, to save what generation %llu holds",
+		im->st->name, have, have);
 }
 
 /* What the superblock says must agree with the mode in which the image is opened. */
@@ -313,8 +354,10 @@ static errint_t make_whole(struct image *im)
 static errint_t start_writing(struct image *im, const struct image_open_opts *opts,
 			      uint64_t next_seq)
 {
-	errint_t err = txn_open(im, next_seq + 1000);
+	errint_t err = txn_open(im, next_seq + SEQUENCE_GAP);
 
+	if (!err && getrandom(im->session, sizeof(im->session), 0) != sizeof(im->session))
+		err = log_errno("%s: cannot make a session id", im->st->name);
 	raise_dirty_cap(im, im->size);
 	if (!err)
 		err = make_whole(im);
@@ -331,6 +374,7 @@ static errint_t start_writing(struct image *im, const struct image_open_opts *op
 
 static errint_t open_image(struct image *im, const struct image_open_opts *opts)
 {
+	struct super_choice choice;
 	uint64_t next_seq;
 	errint_t err = store_lock(im->st, im->read_only ? STORE_LOCK_SHARED : STORE_LOCK_EXCLUSIVE);
 
@@ -339,11 +383,15 @@ static errint_t open_image(struct image *im, const struct image_open_opts *opts)
 	if (!err && !im->read_only && !RULE_BROKEN(im, open_no_sync))
 		err = store_datasync(im->st);
 	if (!err)
-		err = read_superblock(im);
+		err = read_superblock(im, &choice);
 	if (!err)
 		err = check_mode(im, opts->force);
+	if (!err && !choice.newest)
+		err = check_newest(im);
 	if (!err)
 		err = read_metadata(im, &next_seq);
+	if (!err && !im->read_only)
+		err = super_complete(im->st, &im->super, &choice);
 	if (!err && !im->read_only)
 		err = start_writing(im, opts, next_seq);
 	return err;

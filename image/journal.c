@@ -165,8 +165,7 @@ errint_t journal_read(struct image *im, uint64_t pos, uint64_t max, size_t *len)
 	return err;
 }
 
-/* Is an intact transaction newer than @seq in journal.buf? */
-static bool newer_txn(struct image *im, size_t len, uint64_t seq)
+bool journal_newer(struct image *im, size_t len, uint64_t seq)
 {
 	const struct disk_txn *t = im->journal.buf;
 	struct limits lim;
@@ -179,12 +178,13 @@ static bool newer_txn(struct image *im, size_t len, uint64_t seq)
 	       -ENODATA;
 }
 
-errint_t journal_scan(struct image *im, uint64_t end, uint64_t seq)
+errint_t journal_scan(struct image *im, uint64_t end, uint64_t seq, uint64_t *newer)
 {
 	struct journal *j = &im->journal;
 	size_t chunk = 1u << 20;
 	CLEANUP(free) uint8_t *buf = store_buffer(chunk);
 
+	*newer = 0;
 	if (!buf)
 		return -ENOMEM;
 	/* From the end of what was replayed, once around. */
@@ -200,13 +200,10 @@ errint_t journal_scan(struct image *im, uint64_t end, uint64_t seq)
 			if (le32_get(t->magic) != JOURNAL_MAGIC || le64_get(t->sequence) <= seq)
 				continue;
 			err = journal_read(im, pos + i, j->length, &len);
-			if (!err && newer_txn(im, len, seq))
-				return log_fail(
-					-EBADMSG,
-					"%s: the journal is damaged: transaction %llu is intact, but not all before it; "
-					"open the image read-only to save what is there",
-					im->st->name,
-					(unsigned long long)le64_get(im->journal.buf->sequence));
+			if (!err && journal_newer(im, len, seq)) {
+				*newer = le64_get(j->buf->sequence);
+				return 0;
+			}
 		}
 		if (err)
 			return err;

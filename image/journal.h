@@ -38,11 +38,16 @@ MUST_CHECK errint_t journal_write(struct image *im, uint64_t pos, uint64_t seq, 
  * *len is what was read.  Opening only. */
 MUST_CHECK errint_t journal_read(struct image *im, uint64_t pos, uint64_t max, size_t *len);
 
+/* Does journal.buf, of which @len bytes were read, begin with an intact transaction that is newer
+ * than @seq, whatever it follows?  Opening only. */
+bool journal_newer(struct image *im, size_t len, uint64_t seq);
+
 /*
  * Look through the ring, except [journal.start, @end), for an intact transaction that is newer than
- * @seq: then the journal was cut short by damage.  -EBADMSG with the message logged.  Opening only.
+ * @seq: then the journal was cut short by damage.  *newer is its sequence, 0 when there is none.
+ * Opening only.
  */
-MUST_CHECK errint_t journal_scan(struct image *im, uint64_t end, uint64_t seq);
+MUST_CHECK errint_t journal_scan(struct image *im, uint64_t end, uint64_t seq, uint64_t *newer);
 
 /* Reserve and zero a journal of @length bytes, durably; the bits are set, the superblock does not
  * name it yet. */

@@ -97,7 +97,9 @@ struct write_plan {
 
 	/* image/'s own */
 	uint64_t guard;
-	unsigned reserved; /* records */
+	bool dsync;	     /* plan_write_dsync() was called */
+	unsigned dsync_side; /* which of image.dsyncs counts it */
+	unsigned reserved;   /* records */
 	uint64_t vcluster;
 	struct desc before, after;
 	struct node *leaf; /* pinned */
@@ -161,9 +163,38 @@ void plan_write_cancel(struct image *im, struct write_plan *p);
 void plan_write_sync_failed(struct image *im, struct write_plan *p, errint_t err);
 
 /*
+ * The segments of a WRITE_DIRECT plan will be written with DSYNC: before the first of them.  Until
+ * the plan is released no flush that began later reports success, since a failure of ours may be
+ * the host's one report of what the flush would call durable.
+ */
+void plan_write_dsync(struct image *im, struct write_plan *p);
+
+/*
+ * Repacking: a raw cluster of an image that compresses is stored again as a blob, or as nothing
+ * when it is zeros, while others may go on writing to it.  Between repack_begin() and repack_end()
+ * the caller reads the cluster (plan_read()), compresses it, has it packed, and publishes it.
+ *
+ * repack_begin() may block; the caller holds no plan.  -ENOENT: nothing to do (not raw, shared, not
+ * there any more), -ESTALE: it is being written to; then there is nothing to end.  Publishing says
+ * -ESTALE when somebody has written to it meanwhile: the caller gives the blob up.
+ */
+struct repack {
+	uint64_t vcluster;
+	struct desc before;
+	bool touched;
+	struct repack *next; /* image.repacks */
+};
+MUST_CHECK errint_t repack_begin(struct image *im, uint64_t vcluster, struct repack *r);
+MUST_CHECK errint_t repack_blob(struct image *im, const struct repack *r, uint64_t file_off,
+				uint32_t stored, uint32_t crc);
+MUST_CHECK errint_t repack_zero(struct image *im, const struct repack *r);
+void repack_end(struct image *im, struct repack *r);
+
+/*
  * Give the space of [off, off + len), within the disk, back to the host as far as whole sub-blocks
  * allow; what is given back reads as zeros.  image_discard() leaves the rest alone; image_zero()
  * reports it in *rest, up to two ranges that the caller has to overwrite with zeros.  May block.
+ * -EINVAL for a range that is empty or not within the disk.
  */
 struct zero_rest {
 	unsigned n;

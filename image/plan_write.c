@@ -263,6 +263,7 @@ static errint_t try_direct(struct image *im, struct image_writer *w, const struc
 		return 0;
 	}
 	unsigned fills = p->nfills;
+	repack_touch(im, c->vcluster, 1);
 	add_direct(p, c, d);
 	add_fill(im, p, c, leaf, d);
 	if (p->nfills > fills)
@@ -487,6 +488,9 @@ static void release_plan(struct image *im, struct write_plan *p)
 	}
 	txn_unreserve(im, p->reserved);
 	p->reserved = 0;
+	if (p->dsync)
+		im->dsyncs[p->dsync_side]--;
+	p->dsync = false;
 	guard_leave(im, p->guard);
 	/* What was reserved or pinned is used or given back: others may be waiting for that. */
 	image_wake(im);
@@ -569,6 +573,15 @@ void plan_write_cancel(struct image *im, struct write_plan *p)
 		image_wake(im);
 	}
 	release_plan(im, p);
+}
+
+void plan_write_dsync(struct image *im, struct write_plan *p)
+{
+	SCOPED_LOCK(&im->lock);
+	assert(p->how == WRITE_DIRECT && p->durable_in_place && !p->dsync);
+	p->dsync = true;
+	p->dsync_side = im->dsync_side;
+	im->dsyncs[p->dsync_side]++;
 }
 
 void plan_write_sync_failed(struct image *im, struct write_plan *p, errint_t err)

@@ -85,13 +85,15 @@ static errint_t apply(struct image *im)
 	return err;
 }
 
-/* The superblock that was durable when @t was written is newer than any that is left. */
-static errint_t superblock_lost(struct image *im, const struct disk_txn *t)
+/* Was the superblock that was durable when @t was written newer than any that is left?  *known:
+ * the newest one known of, raised, so that each is mentioned once. */
+static errint_t superblock_lost(struct image *im, const struct disk_txn *t, uint64_t *known)
 {
 	uint64_t have = le64_get(im->super.generation);
 
-	if (le64_get(t->sb_gen) <= have)
+	if (le64_get(t->sb_gen) <= *known)
 		return 0;
+	*known = le64_get(t->sb_gen);
 	if (im->read_only) {
 		log_warn("%s: superblock generation %llu was lost; showing generation %llu",
 			 im->st->name, (unsigned long long)le64_get(t->sb_gen),
@@ -105,15 +107,65 @@ static errint_t superblock_lost(struct image *im, const struct disk_txn *t)
 		im->st->name, (unsigned long long)le64_get(t->sb_gen), (unsigned long long)have);
 }
 
+/* What cannot be read proves nothing.  A reader goes on, a writer does not. */
+static errint_t unproven(const struct image *im, errint_t err)
+{
+	return im->read_only && err != -ENOMEM ? 0 : err;
+}
+
+/*
+ * Nothing was written after a superblock that is CLEAN.  The first transaction that a later writer
+ * wrote stands where the journal of that superblock ends: is one there that knows of a newer
+ * superblock?
+ */
+static errint_t check_clean(struct image *im)
+{
+	struct journal *j = &im->journal;
+	uint64_t known = le64_get(im->super.generation);
+	size_t len;
+	errint_t err = journal_read(im, j->head, j->length, &len);
+
+	if (err)
+		return unproven(im, err);
+	return journal_newer(im, len, le64_get(im->super.journal_seq) - 1)
+		       ? superblock_lost(im, j->buf, &known)
+		       : 0;
+}
+
+/* Step 5.  What can still be read is shown. */
+static errint_t check_rest(struct image *im, uint64_t last)
+{
+	uint64_t newer;
+	errint_t err = journal_scan(im, im->journal.head, last, &newer);
+
+	if (err)
+		return unproven(im, err);
+	if (!newer)
+		return 0;
+	if (im->read_only) {
+		log_warn(
+			"%s: the journal is damaged: transaction %llu is intact, but not all before it; what they changed is missing from what is shown",
+			im->st->name, (unsigned long long)newer);
+		return 0;
+	}
+	return log_fail(
+		-EBADMSG,
+		"%s: the journal is damaged: transaction %llu is intact, but not all before it; open the image read-only to save what is there",
+		im->st->name, (unsigned long long)newer);
+}
+
 errint_t replay_journal(struct image *im, uint64_t *next_seq)
 {
 	struct journal *j = &im->journal;
+	uint64_t known = le64_get(im->super.generation);
 	struct limits lim;
 	struct reason why;
 
 	*next_seq = le64_get(im->super.journal_seq);
-	if (!j->length || le32_get(im->super.flags) & SUPER_CLEAN)
+	if (!j->length)
 		return 0;
+	if (le32_get(im->super.flags) & SUPER_CLEAN)
+		return check_clean(im);
 	image_limits(im, &lim);
 	for (;;) {
 		size_t len;
@@ -127,7 +179,7 @@ errint_t replay_journal(struct image *im, uint64_t *next_seq)
 			return image_damaged(im, "journal transaction",
 					     j->offset + j->head % j->length, why.text);
 		if (!err)
-			err = superblock_lost(im, j->buf);
+			err = superblock_lost(im, j->buf, &known);
 		if (!err)
 			err = apply(im);
 		if (err)
@@ -137,7 +189,5 @@ errint_t replay_journal(struct image *im, uint64_t *next_seq)
 		++*next_seq;
 		im->replayed++;
 	}
-	if (im->read_only)
-		return 0;
-	return journal_scan(im, j->head, *next_seq - 1);
+	return check_rest(im, *next_seq - 1);
 }

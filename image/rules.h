@@ -27,7 +27,8 @@
 	X(flush_stale_sync) /* a flush is satisfied by a sync that began before it */              \
 	X(super_no_dsync)   /* superblock acknowledged while volatile */                           \
 	X(journal_no_dsync) /* transaction acknowledged while volatile */                          \
-	X(punch_early)	    /* freed space is punched before its transaction is durable */
+	X(punch_early)	    /* freed space is punched before its transaction is durable */         \
+	X(repack_touched)   /* a repacked cluster replaces what was written meanwhile */
 
 enum broken_rule_index {
 #define X(name) RULE_INDEX_##name,

@@ -22,6 +22,7 @@ image_sources = \
 	%D%/check_fixed.c \
 	%D%/check_parts.h \
 	%D%/check_refs.c \
+	%D%/check_trees.c \
 	%D%/checkpoint.c \
 	%D%/checkpoint.h \
 	%D%/checksum.c \
@@ -52,8 +53,11 @@ image_sources = \
 	%D%/plan_write.c \
 	%D%/reason.c \
 	%D%/reason.h \
+	%D%/repack.c \
 	%D%/replay.c \
 	%D%/replay.h \
+	%D%/report.c \
+	%D%/report.h \
 	%D%/rules.h \
 	%D%/snapshot.c \
 	%D%/snapshot.h \

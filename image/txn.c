@@ -284,6 +284,39 @@ static errint_t closed_durable(struct image *im)
 	return 0;
 }
 
+static errint_t sync_data(struct image *im)
+{
+	errint_t err = image_sync_begin(im);
+
+	return err ? err
+		   : image_sync_end(im, store_datasync(im->st), "data could not be made durable");
+}
+
+static errint_t write_txn(struct image *im, uint64_t pos, uint64_t gen)
+{
+	const struct txn *t = &im->txns.closing;
+	errint_t err = image_sync_begin(im);
+
+	return err ? err
+		   : image_sync_end(im, journal_write(im, pos, t->seq, gen, t->rec, t->n),
+				    "a transaction could not be made durable");
+}
+
+/*
+ * The host tells of lost data once.  If a write with DSYNC that had begun before our sync ended was
+ * told, we were not: it will fail-stop the image when it is released, which it comes to whatever
+ * others do.  Lock held, dropped while waiting.
+ */
+static errint_t wait_for_dsyncs(struct image *im)
+{
+	unsigned side = im->dsync_side;
+
+	im->dsync_side = !side;
+	while (im->dsyncs[side] && !im->failed)
+		image_wait(im);
+	return im->failed;
+}
+
 errint_t txn_write_closed(struct image *im, uint64_t pos)
 {
 	struct txn *t = &im->txns.closing;
@@ -292,15 +325,17 @@ errint_t txn_write_closed(struct image *im, uint64_t pos)
 	if (RULE_BROKEN(im, punch_early))
 		punch_closing(im);
 	if (!RULE_BROKEN(im, no_data_sync) || !t->n)
-		err = store_datasync(im->st);
+		err = sync_data(im);
 	pthread_mutex_lock(&im->lock);
 	uint64_t gen = le64_get(im->super.generation);
 	im->stats.datasyncs++;
 	pthread_mutex_unlock(&im->lock);
 	if (!err && t->n)
-		err = journal_write(im, pos, t->seq, gen, t->rec, t->n);
+		err = write_txn(im, pos, gen);
 
 	SCOPED_LOCK(&im->lock);
+	if (!err)
+		err = wait_for_dsyncs(im);
 	if (!err)
 		err = closed_durable(im);
 	im->txns.last_commit_ms = now_ms();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/* clang-format off */
 /*
- * Transactions: the only way in which the map and the bitmaps change (docs/format.md sections 6 and
- *7).
+ * Transactions: the only way in which the map and the bitmaps change (docs/format.md sections 6, 7).
  *
  *	txn_reserve() -> txn_log_*() -> [commit] -> durable
  *
@@ -12,6 +12,7 @@
  *	  (open) -----------> (open) ----------------------> (closed) -------------------> (durable)
  *	   frees: held           held                         held                          to limbo
  */
+/* clang-format on */
 #ifndef IMAGE_TXN_H
 #define IMAGE_TXN_H
 

@@ -26,6 +26,8 @@ struct limits {
 	uint32_t epoch;	       /* no birth is above it */
 	bool zstd;	       /* INCOMPAT_ZSTD_BLOBS */
 	bool backing;	       /* INCOMPAT_BACKING */
+	uint32_t head_parent;
+	uint32_t next_snapshot; /* every snapshot's id is below it */
 };
 
 MUST_CHECK errint_t validate_ident(const struct disk_ident *ident, struct reason *why);
@@ -34,6 +36,9 @@ MUST_CHECK errint_t validate_ident(const struct disk_ident *ident, struct reason
  * backing reference, and the incompatible features (-ENOTSUP, named with the creator's version). */
 MUST_CHECK errint_t validate_super(const struct disk_super *sb, const struct disk_ident *ident,
 				   struct reason *why);
+
+/* Does alloc root block @i exist?  One without any group in use is neither written nor read. */
+bool super_has_root_block(const struct disk_super *sb, unsigned i);
 
 /*
  * One descriptor.  @level is the level of the node that holds it: 0 allows HOLE, ZERO, RAW, ZSTD;
@@ -59,11 +64,10 @@ MUST_CHECK errint_t validate_node(const struct disk_node *node, struct desc self
 
 /*
  * The whole snapshot table of @n records at @rec: each record (name, flags, reserved bytes, root),
- * unique ids, epochs and names, acyclic parents that exist, epochs falling along parents, at most
- * one nonzero cursor, and what has one has at most one child.  @crc is from its descriptor; @len
- * the bytes it covers (whole units), and both @n and @len are as validate_snaptab_desc() and
- * validate_super() let them pass.  Ids below the superblock's next_snapshot are the caller's to
- * check.
+ * unique ids, epochs and names, acyclic parents that exist, the head's among them, epochs falling
+ * along parents, at most one nonzero cursor, and what has one has at most one child, counting the
+ * head.  @crc is from its descriptor; @len the bytes it covers (whole units), and both @n and @len
+ * are as validate_snaptab_desc() and validate_super() let them pass.
  */
 MUST_CHECK errint_t validate_snapshots(const struct disk_snapshot *rec, uint32_t n, size_t len,
 				       uint32_t crc, const struct limits *lim, struct reason *why);

@@ -126,7 +126,7 @@ static errint_t check_record(const struct disk_snapshot *r, const struct limits 
 	errint_t err;
 
 	/* The head's epoch is above that of every snapshot: creating one raises it. */
-	if ((err = reason_range(why, SNAP(id), le32_get(r->id), 1, UINT32_MAX)) ||
+	if ((err = reason_range(why, SNAP(id), le32_get(r->id), 1, lim->next_snapshot - 1)) ||
 	    (err = reason_range(why, SNAP(epoch), le32_get(r->epoch), 1, lim->epoch - 1)))
 		return err;
 	if (flags & ~SNAP_ZOMBIE)
@@ -195,8 +195,13 @@ static const struct disk_snapshot *find_record(const struct disk_snapshot *rec, 
 }
 
 /* Parents exist and are older, hence no cycles. */
-static errint_t check_parents(const struct disk_snapshot *rec, uint32_t n, struct reason *why)
+static errint_t check_parents(const struct disk_snapshot *rec, uint32_t n, uint32_t head_parent,
+			      struct reason *why)
 {
+	/* Without its parent the head would own, and overwrite, what snapshots hold. */
+	if (head_parent && !find_record(rec, n, head_parent))
+		return reason_bad(why, "the parent of the disk: no record has id %" PRIu32,
+				  head_parent);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t id = le32_get(rec[i].parent);
 		if (!id)
@@ -221,10 +226,12 @@ static errint_t check_parents(const struct disk_snapshot *rec, uint32_t n, struc
 	return 0;
 }
 
-/* At most one deletion is under way, and what is being deleted has at most one child (I8). */
-static errint_t check_deletion(const struct disk_snapshot *rec, uint32_t n, struct reason *why)
+/* At most one deletion is under way, and what is being deleted has at most one child among
+ * snapshots and head (I8). */
+static errint_t check_deletion(const struct disk_snapshot *rec, uint32_t n, uint32_t head_parent,
+			       struct reason *why)
 {
-	uint32_t active = n, children = 0;
+	uint32_t active = n, children;
 
 	for (uint32_t i = 0; i < n; i++) {
 		if (!le64_get(rec[i].cursor))
@@ -238,13 +245,16 @@ static errint_t check_deletion(const struct disk_snapshot *rec, uint32_t n, stru
 				le64_get(rec[i].cursor), active);
 		active = i;
 	}
-	for (uint32_t i = 0; active < n && i < n; i++)
+	if (active == n)
+		return 0;
+	children = head_parent == le32_get(rec[active].id);
+	for (uint32_t i = 0; i < n; i++)
 		children += le32_get(rec[i].parent) == le32_get(rec[active].id);
 	if (children > 1)
 		return reason_bad(why,
 				  "record %" PRIu32
-				  " at %zu, cursor at %zu: not 0 although %" PRIu32
-				  " snapshots have it as parent",
+				  " at %zu, cursor at %zu: not 0 although it has %" PRIu32
+				  " children, the disk counted",
 				  active, active * sizeof(*rec),
 				  offsetof(struct disk_snapshot, cursor), children);
 	return 0;
@@ -281,7 +291,8 @@ errint_t validate_snapshots(const struct disk_snapshot *rec, uint32_t n, size_t 
 	    (err = check_unique(rec, n, SNAP(id), sizeof(rec->id), same_id, why)) ||
 	    (err = check_unique(rec, n, SNAP(epoch), sizeof(rec->epoch), same_epoch, why)) ||
 	    (err = check_unique(rec, n, SNAP(name), sizeof(rec->name), same_name, why)) ||
-	    (err = check_parents(rec, n, why)) || (err = check_deletion(rec, n, why)))
+	    (err = check_parents(rec, n, lim->head_parent, why)) ||
+	    (err = check_deletion(rec, n, lim->head_parent, why)))
 		return err;
 	return reason_zeros(why, "bytes after the last record", used, (const uint8_t *)rec + used,
 			    len - used);

@@ -292,6 +292,11 @@ static errint_t check_compression(const struct disk_super *sb, const uint8_t *da
 			    c.zero, sizeof(c.zero));
 }
 
+bool super_has_root_block(const struct disk_super *sb, unsigned i)
+{
+	return le32_get(sb->root_crc[i]) || le64_get(sb->root_slots) >> i & 1;
+}
+
 /* The list of type, length, data; it ends with the area, or with zeros. */
 static errint_t check_tlv(const struct disk_super *sb, struct reason *why)
 {
@@ -362,7 +367,7 @@ static errint_t check_flags_epoch(const struct disk_super *sb, struct reason *wh
 		return reason_bad(why, "flags at %zu: 0x%" PRIx32 " has bits outside 0x%x",
 				  offsetof(struct disk_super, flags), flags, SUPER_FLAGS);
 	errint_t err =
-		reason_range(why, SUPER(generation), le64_get(sb->generation), 0, COUNTER_MAX);
+		reason_range(why, SUPER(generation), le64_get(sb->generation), 1, COUNTER_MAX);
 	if (err)
 		return err;
 	return reason_range(why, SUPER(epoch), le32_get(sb->epoch), 1, UINT32_MAX);

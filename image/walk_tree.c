@@ -4,7 +4,11 @@
  *
  * The calling thread descends to level 1; what lies below each level-1 node is a job of up to 256
  * leaves, which any thread of a small pool may do, the caller included.  Memory: for each thread
- * one read buffer and the entries of 256 nodes, and the same once more for each level above.
+ * one read buffer and the entries of 64 nodes, and the same once more for each level above; with a
+ * base, twice the entries.
+ *
+ * With a base, both trees are descended at once, as long as they differ: each node that is visited
+ * is read together with the one that the base has in its place.
  *
  * Invariant: a node is handed to the visitor only after validate_node(), or entry by entry after
  * validate_desc(); whatever is in the cache went through there when it was loaded.
@@ -44,7 +48,9 @@ struct walk;
 struct job {
 	uint64_t index; /* of the level-1 node */
 	bool in_memory;
+	bool base_known;
 	struct desc entry[NODE_ENTRIES];
+	struct desc base[NODE_ENTRIES]; /* with a base that is known */
 };
 
 /* What one thread works with. */
@@ -53,7 +59,8 @@ struct walk_thread {
 	unsigned worker;
 	pthread_t thread;
 	uint8_t *bounce;		   /* READ_MAX bytes */
-	struct desc (*leaf)[NODE_ENTRIES]; /* entries of BATCH leaves */
+	struct desc (*leaf)[NODE_ENTRIES]; /* entries of BATCH leaves, and of BATCH of the base */
+	struct job job;			   /* the one it works on */
 };
 
 struct walk {
@@ -84,6 +91,13 @@ struct tree tree_head(struct image *im)
 	return t;
 }
 
+struct tree tree_snapshot(const struct geometry *g, const struct disk_snapshot *rec)
+{
+	return (struct tree){.root = desc_from_disk(&rec->root),
+			     .levels = rec->levels,
+			     .nclusters = clusters_for(g, le64_get(rec->size))};
+}
+
 unsigned tree_walk_threads(void)
 {
 	long n = sysconf(_SC_NPROCESSORS_ONLN);
@@ -94,13 +108,15 @@ unsigned tree_walk_threads(void)
 /* --- reading nodes ------------------------------------------------------------------------------
  */
 
-/* One child of the node being expanded. */
+/* One child of the node being expanded, or the node of the base in its place. */
 struct child {
 	struct desc self;
-	struct desc *entry; /* out */
+	struct desc *entry;	 /* out */
+	const struct desc *base; /* see struct tree_node */
 	uint64_t index;
-	bool in_memory;
-	bool skip; /* damaged, and the visitor wants to go on */
+	bool in_memory, shared;
+	bool of_base;
+	bool skip; /* damaged, and the visitor wants to go on; of_base: not known */
 };
 
 static int by_place(const void *a, const void *b)
@@ -129,6 +145,8 @@ static errint_t node_damaged(struct walk *w, unsigned level, struct child *c, er
 	struct tree_node n = {.level = level, .index = c->index, .self = c->self};
 
 	c->skip = true;
+	if (c->of_base) /* whoever walks the base finds that */
+		return err == -ENOMEM ? err : 0;
 	if (w->v->damaged)
 		return w->v->damaged(w->v->arg, &n, err, why);
 	if (err != -EBADMSG)
@@ -174,6 +192,8 @@ static errint_t take_bad_node(struct walk *w, unsigned level, struct child *c,
 			      const struct disk_node *node, const char *why)
 {
 	decode(node, c->entry);
+	if (c->of_base)
+		return node_damaged(w, level, c, -EBADMSG, why);
 	if (w->v->bad_entry &&
 	    checksum_node(w->lim.uuid_seed, level, c->index, node) == c->self.aux)
 		return pick_entries(w, level, c);
@@ -195,9 +215,10 @@ static errint_t take_bad_node(struct walk *w, unsigned level, struct child *c,
 static errint_t take_node(struct walk *w, unsigned level, struct child *c,
 			  const struct disk_node *node)
 {
+	const struct tree *t = c->of_base ? w->v->base : w->t;
 	struct reason why;
 
-	if (validate_node(node, c->self, level, c->index, w->t->nclusters, &w->lim, &why))
+	if (validate_node(node, c->self, level, c->index, t->nclusters, &w->lim, &why))
 		return take_bad_node(w, level, c, node, why.text);
 	decode(node, c->entry);
 	return 0;
@@ -312,63 +333,153 @@ static errint_t read_children(struct walk *w, unsigned level, struct child **c, 
 	return 0;
 }
 
-/* --- descending ---------------------------------------------------------------------------------
+/* --- the base -----------------------------------------------------------------------------------
  */
 
-static errint_t visit(struct walk_thread *t, unsigned level, const struct child *c)
-{
-	const struct tree_visitor *v = t->w->v;
-	struct tree_node n = {level, c->index, c->self, c->in_memory, c->entry};
+static const struct desc no_entries[NODE_ENTRIES];
 
-	return v->node(v->arg, t->worker, &n);
+/* What the base has at (@level, @index), below a node in whose place it has the entries @above.
+ * False: not known. */
+static bool base_desc(const struct walk *w, unsigned level, uint64_t index,
+		      const struct desc *above, struct desc *out)
+{
+	const struct tree *b = w->v->base;
+
+	*out = desc_hole();
+	if (level + 1u == b->levels && !index)
+		*out = b->root;
+	else if (level + 1u < b->levels && above)
+		*out = above[index & (NODE_ENTRIES - 1)];
+	return above || level + 1u >= b->levels;
+}
+
+/* All that is below is allowed to be there, given that the base may have it. */
+static bool within_disk(const struct walk *w, unsigned level, uint64_t index)
+{
+	return w->v->base->nclusters <= w->t->nclusters ||
+	       tree_node_end(level, index) <= w->t->nclusters;
 }
 
 /*
- * The next children, from slot *@slot on and at most BATCH, of the node at (@level, @index) that
- * the visitor wants: those in memory as they are there, the others read.  @room has space for the
- * entries of all.  Returns their number in *n and where to go on in *slot.
+ * Compare @c with what the base has in its place; @above are the base's entries in the place of its
+ * parent.  False: there is no need to visit it.  @other is the node of the base, HOLE: none that
+ * has to be read, for which there is @room.
  */
-static errint_t load_children(struct walk_thread *t, unsigned level, uint64_t index, bool in_memory,
-			      const struct desc *entry, struct desc (*room)[NODE_ENTRIES],
-			      unsigned *slot, struct child *child, unsigned *n)
+static bool compare_base(const struct walk *w, unsigned level, const struct desc *above,
+			 struct child *c, struct child *other, struct desc *room)
+{
+	*other = (struct child){.index = c->index, .entry = room, .of_base = true};
+	bool known = base_desc(w, level, c->index, above, &other->self);
+	c->shared = known ? desc_equal(c->self, other->self) : c->self.birth <= w->v->floor;
+	c->base = known ? no_entries : NULL;
+	return !c->shared || c->in_memory || !within_disk(w, level, c->index);
+}
+
+/* The entries of the base in the place of our root's parent; *out is NULL when that is not known.
+ */
+static errint_t base_above_root(struct walk_thread *t, struct desc *room, const struct desc **out)
+{
+	const struct tree *b = t->w->v->base;
+	struct child c = {.entry = room, .of_base = true};
+	struct child *todo = &c;
+
+	*out = no_entries;
+	c.self = b->root;
+	for (unsigned l = b->levels - 1u; l >= t->w->t->levels; l--) {
+		if (desc_type(c.self) != DESC_NODE) {
+			*out = no_entries;
+			return 0;
+		}
+		errint_t err = read_children(t->w, l, &todo, 1, t->bounce);
+		*out = c.skip ? NULL : room;
+		if (err || c.skip)
+			return err;
+		c.self = room[0];
+	}
+	return 0;
+}
+
+/* --- descending ---------------------------------------------------------------------------------
+ */
+
+/* *below: what is below is to be visited as well. */
+static errint_t visit(struct walk_thread *t, unsigned level, const struct child *c, bool *below)
+{
+	const struct tree_visitor *v = t->w->v;
+	struct tree_node n = {.level = level,
+			      .index = c->index,
+			      .self = c->self,
+			      .in_memory = c->in_memory,
+			      .shared = c->shared,
+			      .entry = c->entry,
+			      .base = c->base};
+
+	*below = !v->enter || v->enter(v->arg, t->worker, &n);
+	return *below ? v->node(v->arg, t->worker, &n) : 0;
+}
+
+static bool wanted(const struct walk *w, unsigned level, uint64_t index)
+{
+	return tree_node_first(level, index) < w->v->end &&
+	       tree_node_end(level, index) > w->v->first;
+}
+
+/*
+ * The next children, from slot *@slot on and at most BATCH, of the node @parent at @level that are
+ * to be visited: those in memory as they are there, the others read.  @room has space for the
+ * entries of all, and behind that for those of the base.  Returns their number in *n and where to
+ * go on in *slot.
+ */
+static errint_t load_children(struct walk_thread *t, unsigned level, const struct child *parent,
+			      struct desc (*room)[NODE_ENTRIES], unsigned *slot,
+			      struct child *child, unsigned *n)
 {
 	struct walk *w = t->w;
-	struct child *todo[BATCH];
+	struct child other[BATCH], *todo[2 * BATCH];
+	const bool base = w->v->base;
 	unsigned ntodo = 0;
 
 	for (*n = 0; *slot < NODE_ENTRIES && *n < BATCH; ++*slot) {
-		uint64_t at = index << NODE_SHIFT | *slot;
+		uint64_t at = parent->index << NODE_SHIFT | *slot;
 
-		if (!in_memory && desc_type(entry[*slot]) != DESC_NODE)
+		if (!parent->in_memory && desc_type(parent->entry[*slot]) != DESC_NODE)
 			continue;
-		if (tree_node_first(level - 1, at) >= w->v->end ||
-		    tree_node_end(level - 1, at) <= w->v->first)
+		if (!wanted(w, level - 1, at))
 			continue;
 		struct child *c = &child[*n];
-		*c = (struct child){.self = entry[*slot], .entry = room[*n], .index = at};
+		*c = (struct child){.self = parent->entry[*slot], .entry = room[*n], .index = at};
 		/* What is loaded has loaded ancestors: below a node on disk there is none. */
-		c->in_memory =
-			in_memory && map_copy_loaded(w->im, level - 1, at, c->entry, &c->self);
+		c->in_memory = parent->in_memory &&
+			       map_copy_loaded(w->im, level - 1, at, c->entry, &c->self);
 		if (!c->in_memory && desc_type(c->self) != DESC_NODE)
+			continue;
+		if (base &&
+		    !compare_base(w, level - 1, parent->base, c, &other[*n], room[BATCH + *n]))
 			continue;
 		if (!c->in_memory)
 			todo[ntodo++] = c;
+		if (base && desc_type(other[*n].self) == DESC_NODE)
+			todo[ntodo++] = &other[*n];
 		++*n;
 	}
-	return read_children(w, level - 1, todo, ntodo, t->bounce);
+	errint_t err = read_children(w, level - 1, todo, ntodo, t->bounce);
+	for (unsigned i = 0; base && i < *n; i++)
+		if (desc_type(other[i].self) == DESC_NODE)
+			child[i].base = other[i].skip ? NULL : other[i].entry;
+	return err;
 }
 
 /* Visit the children of a level-1 node: leaves. */
-static errint_t visit_leaves(struct walk_thread *t, uint64_t index, bool in_memory,
-			     const struct desc *entry)
+static errint_t visit_leaves(struct walk_thread *t, const struct child *parent)
 {
 	struct child child[BATCH];
 	errint_t err = 0;
+	bool below;
 
 	for (unsigned slot = 0, n; slot < NODE_ENTRIES && !err;) {
-		err = load_children(t, 1, index, in_memory, entry, t->leaf, &slot, child, &n);
+		err = load_children(t, 1, parent, t->leaf, &slot, child, &n);
 		for (unsigned i = 0; i < n && !err; i++)
-			err = child[i].skip ? 0 : visit(t, 0, &child[i]);
+			err = child[i].skip ? 0 : visit(t, 0, &child[i], &below);
 	}
 	return err;
 }
@@ -388,37 +499,49 @@ static void pop_job(struct walk *w, struct job *out)
 	w->n--;
 }
 
-static void run_job(struct walk_thread *t, const struct job *job)
+static void run_job(struct walk_thread *t)
 {
-	errint_t err = visit_leaves(t, job->index, job->in_memory, job->entry);
+	struct job *job = &t->job;
+	const struct child node = {.index = job->index,
+				   .in_memory = job->in_memory,
+				   .entry = job->entry,
+				   .base = job->base_known ? job->base : NULL};
+	errint_t err = visit_leaves(t, &node);
 
 	if (err)
 		walk_failed(t->w, err);
 }
 
 /* Hand a level-1 node to the pool; while that is full, the caller does its share. */
-static errint_t submit(struct walk_thread *t, uint64_t index, bool in_memory,
-		       const struct desc *entry)
+static errint_t submit(struct walk_thread *t, const struct child *c)
 {
 	struct walk *w = t->w;
-	struct job own;
 
 	if (w->nthreads == 1)
-		return visit_leaves(t, index, in_memory, entry);
+		return visit_leaves(t, c);
 	pthread_mutex_lock(&w->lock);
 	bool full = w->n == w->cap;
 	if (full)
-		pop_job(w, &own);
+		pop_job(w, &t->job);
 	struct job *job = &w->ring[(w->head + w->n++) % w->cap];
-	job->index = index;
-	job->in_memory = in_memory;
-	memcpy(job->entry, entry, sizeof(job->entry));
+	job->index = c->index;
+	job->in_memory = c->in_memory;
+	memcpy(job->entry, c->entry, sizeof(job->entry));
+	job->base_known = c->base;
+	if (c->base)
+		memcpy(job->base, c->base, sizeof(job->base));
 	errint_t err = w->err;
 	pthread_cond_signal(&w->more);
 	pthread_mutex_unlock(&w->lock);
 	if (full && !err)
-		run_job(t, &own);
+		run_job(t);
 	return err;
+}
+
+/* Entries of BATCH nodes, and of BATCH of the base. */
+static size_t room_bytes(const struct walk *w)
+{
+	return (w->v->base ? 2 : 1) * BATCH * sizeof(struct desc[NODE_ENTRIES]);
 }
 
 /* Visit the node @c of @level, whose entries are at hand, and all below. */
@@ -426,18 +549,18 @@ static errint_t visit_subtree(struct walk_thread *t, unsigned level, const struc
 {
 	CLEANUP(free) struct desc(*room)[NODE_ENTRIES] = NULL;
 	struct child child[BATCH];
-	errint_t err = visit(t, level, c);
+	bool below;
+	errint_t err = visit(t, level, c, &below);
 
-	if (err || !level)
+	if (err || !level || !below)
 		return err;
 	if (level == 1)
-		return submit(t, c->index, c->in_memory, c->entry);
-	room = malloc(BATCH * sizeof(*room));
+		return submit(t, c);
+	room = malloc(room_bytes(t->w));
 	if (!room)
 		return log_err(-ENOMEM, "%s: cannot read the map", t->w->st->name);
 	for (unsigned slot = 0, n; slot < NODE_ENTRIES && !err;) {
-		err = load_children(t, level, c->index, c->in_memory, c->entry, room, &slot, child,
-				    &n);
+		err = load_children(t, level, c, room, &slot, child, &n);
 		for (unsigned i = 0; i < n && !err; i++)
 			err = child[i].skip ? 0 : visit_subtree(t, level - 1, &child[i]);
 	}
@@ -447,18 +570,32 @@ static errint_t visit_subtree(struct walk_thread *t, unsigned level, const struc
 static errint_t walk_from_root(struct walk_thread *t)
 {
 	struct walk *w = t->w;
-	struct desc entry[NODE_ENTRIES];
-	struct child root = {.self = w->t->root, .entry = entry};
-	struct child *todo = &root;
-	unsigned level = w->t->levels - 1;
-	errint_t err = 0;
+	CLEANUP(free) struct desc(*room)[NODE_ENTRIES] = malloc(2 * sizeof(*room));
+	struct child root = {.self = w->t->root}, other = {.self = desc_hole()};
+	struct child *todo[2];
+	const struct desc *above = NULL;
+	unsigned level = w->t->levels - 1u, n = 0;
 
-	root.in_memory = w->t->head && map_copy_loaded(w->im, level, 0, entry, &root.self);
-	if (!root.in_memory) {
-		if (desc_type(root.self) != DESC_NODE)
-			return 0;
-		err = read_children(w, level, &todo, 1, t->bounce);
-	}
+	if (!wanted(w, level, 0))
+		return 0;
+	if (!room)
+		return log_err(-ENOMEM, "%s: cannot read the map", w->st->name);
+	errint_t err = w->v->base ? base_above_root(t, room[1], &above) : 0;
+	if (err)
+		return err;
+	root.entry = room[0];
+	root.in_memory = w->t->head && map_copy_loaded(w->im, level, 0, room[0], &root.self);
+	if (!root.in_memory && desc_type(root.self) != DESC_NODE)
+		return 0;
+	if (w->v->base && !compare_base(w, level, above, &root, &other, room[1]))
+		return 0;
+	if (!root.in_memory)
+		todo[n++] = &root;
+	if (desc_type(other.self) == DESC_NODE)
+		todo[n++] = &other;
+	err = read_children(w, level, todo, n, t->bounce);
+	if (desc_type(other.self) == DESC_NODE)
+		root.base = other.skip ? NULL : room[1];
 	return err || root.skip ? err : visit_subtree(t, level, &root);
 }
 
@@ -469,7 +606,6 @@ static errint_t walk_from_root(struct walk_thread *t)
 static void work_off(struct walk_thread *t)
 {
 	struct walk *w = t->w;
-	struct job job;
 
 	for (;;) {
 		pthread_mutex_lock(&w->lock);
@@ -477,12 +613,12 @@ static void work_off(struct walk_thread *t)
 			pthread_cond_wait(&w->more, &w->lock);
 		bool any = w->n > 0, stop = w->err != 0;
 		if (any)
-			pop_job(w, &job);
+			pop_job(w, &t->job);
 		pthread_mutex_unlock(&w->lock);
 		if (!any)
 			return;
 		if (!stop)
-			run_job(t, &job);
+			run_job(t);
 	}
 }
 
@@ -498,7 +634,7 @@ static errint_t thread_prepare(struct walk *w, unsigned i)
 
 	*t = (struct walk_thread){.w = w, .worker = i};
 	t->bounce = aligned_alloc(UNIT_SIZE, READ_MAX);
-	t->leaf = malloc(BATCH * sizeof(*t->leaf));
+	t->leaf = malloc(room_bytes(w));
 	if (!t->bounce || !t->leaf)
 		return log_err(-ENOMEM, "%s: cannot read the map", w->st->name);
 	return 0;

@@ -23,12 +23,19 @@ struct tree {
 /* The tree of the head as it is now. */
 struct tree tree_head(struct image *im);
 
+/* That of a snapshot, whose record is validated. */
+struct tree tree_snapshot(const struct geometry *g, const struct disk_snapshot *rec);
+
 struct tree_node {
 	unsigned level;
 	uint64_t index;		  /* position at its level */
 	struct desc self;	  /* its descriptor on disk; HOLE: was never written */
 	bool in_memory;		  /* entries are newer than the copy at self */
+	bool shared;		  /* with the base: self is what that has in its place */
 	const struct desc *entry; /* NODE_ENTRIES of them, validated; NULL in damaged() */
+	/* With a base: what it has in their place, holes where it has no such node.  NULL: that is
+	 * damaged, so nobody knows. */
+	const struct desc *base;
 };
 
 /* First cluster below a node, and the first one behind it. */
@@ -49,6 +56,10 @@ static inline uint64_t tree_node_end(unsigned level, uint64_t index)
  */
 struct tree_visitor {
 	void *arg;
+
+	/* Called before node(): false leaves the node out, and what is below.  NULL: none. */
+	bool (*enter)(void *arg, unsigned worker, const struct tree_node *n);
+
 	errint_t (*node)(void *arg, unsigned worker, const struct tree_node *n);
 
 	/* A node that cannot be read or is not what its parent says: its subtree is skipped when
@@ -62,6 +73,14 @@ struct tree_visitor {
 
 	uint64_t first, end; /* clusters: only nodes with some of [first, end) below are visited */
 	unsigned threads;    /* 1..WALK_MAX_THREADS, the caller's included */
+
+	/*
+	 * The tree of a snapshot that this one descends from; NULL: none.  A node on disk that both
+	 * have is not visited, nor is what is below it.  Where damage keeps that from being known,
+	 * it is what was born up to epoch @floor.
+	 */
+	const struct tree *base;
+	uint32_t floor;
 };
 
 /* -ENOMEM, what the visitor returned, or, where it has no say: -EBADMSG or an error of reading,

@@ -62,7 +62,7 @@ while read -r command; do
 	diff want got || fail "the man page's $command"
 
 	jq -r --arg c "$command" '.commands[] | select(.name == $c) |
-		"Usage: ublk-img \($c) [OPTION]... \(.operands)"' tables | cmp - <(head -n 1 text)
+		"Usage: ublk-img \($c)\(if .options == [] then "" else " [OPTION]..." end)\(if .operands == "" then "" else " " end)\(.operands)"' tables | cmp - <(head -n 1 text)
 
 	# Each option of the table is one that the parser knows, with just that kind of argument.
 	while read -r name argument optional; do

@@ -49,6 +49,11 @@ valid compare ublk-img compare --json -s raw.ublk a.ublk
 valid map ublk-img map --json --offset=8K --length=0 zstd.ublk
 [ ! -e "$schemas/convert.json" ] || valid convert ublk-img convert --json raw new.ublk
 
+# Devices: none here.  tests/vm/guest-attach.sh has documents with some.
+UBLK_IMG_RUNTIME_DIR=$PWD/run valid list ublk-img list --json
+UBLK_IMG_RUNTIME_DIR=$PWD/run valid detach ublk-img detach --all --json
+used+=(attach)
+
 # No schema was forgotten, nor a command that has --json.
 diff <(printf '%s\n' "${used[@]}" | sort -u) <(cd "$schemas" && printf '%s\n' *.json | sed 's/\.json$//' | sort)
 diff <(ublk-img help --json | jq -r '.commands[] | select(any(.options[]; .name == "json")).name' | sort) \

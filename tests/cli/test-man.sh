@@ -48,8 +48,7 @@ diff options.program options.man
 
 # And --help of each command has the same options as the page has in its section.
 while read -r command; do
-	ublk-img help "$command" | grep -oE -- '^ +(-[a-zA-Z], )?--[a-z-]+' | sed 's/.*--//' |
-		sort -u >help.options
+	ublk-img help "$command" | sed -nE 's/^ +(-[a-zA-Z], )?--([a-z-]+).*/\2/p' | sort -u >help.options
 	ublk-img help --json | jq -r --arg c "$command" \
 		'.commands[] | select(.name == $c) | .options[].name' | sort -u >json.options
 	diff help.options json.options || fail "help $command and help --json differ"

@@ -68,6 +68,7 @@ void config_random(struct config *cfg, uint64_t seed)
 	cfg->inject = rng_chance(&rng, 10);
 	cfg->steps = 500;
 	cfg->tasks = 1 + (unsigned)rng_below(&rng, MAX_TASKS);
+	cfg->nowait = rng_chance(&rng, 40) ? 70 : 0;
 	cfg->crashes = 12;
 	cfg->process = 40;
 	memcpy(cfg->weight, weights, sizeof(weights));
@@ -75,6 +76,8 @@ void config_random(struct config *cfg, uint64_t seed)
 		cfg->weight[rng_below(&rng, OPS)] *= 5;
 	if (rng_chance(&rng, 15))
 		config_nearly_full(cfg);
+	else
+		cfg->snapshot = rng_chance(&rng, 25);
 }
 
 /* The disk is large enough to be filled up far from the zones; see world_base(). */
@@ -83,6 +86,7 @@ void config_nearly_full(struct config *cfg)
 	struct rng rng = {cfg->seed ^ 0xf011};
 
 	cfg->nearly_full = true;
+	cfg->snapshot = false;
 	cfg->max_regions = 2;
 	cfg->params.size = GIB(6);
 	choose_zones(cfg, &rng);

@@ -50,11 +50,16 @@ struct config {
 	unsigned cache_nodes;
 	uint64_t broken_rules;
 	bool nearly_full; /* the base image has a few free clusters left */
+	bool snapshot;	  /* it has a snapshot; see snapshot.c */
 	bool first_fit;	  /* freed space is used again soon */
 	bool no_punch;	  /* the host cannot punch holes */
 	bool inject;	  /* I/O errors */
+	uint64_t fail_at; /* the I/O of the program that fails; 0: none, or as inject says */
+	errint_t fail_err;
+	bool fail_on;	  /* and all later ones of its kind */
 	unsigned steps;	  /* of a run */
 	unsigned tasks;	  /* at the same time, at most */
+	unsigned nowait;  /* per cent of reads and writes that do not wait where they need not */
 	unsigned crashes; /* per mille of steps */
 	unsigned process; /* per cent of crashes that are process deaths */
 	unsigned weight[OPS];
@@ -106,6 +111,7 @@ struct world {
 	struct image *im; /* NULL: not open */
 	struct engine *engine;
 	struct engine_thread *thread[MAX_TASKS];
+	struct image_writer *writer[MAX_TASKS]; /* for nowait_write() */
 	bool thread_busy[MAX_TASKS];
 	uint64_t reads_before; /* the open that is under way */
 	errint_t result;       /* of the last world_do() */
@@ -135,6 +141,27 @@ void world_drain(struct world *w);
  * the oracle allows after a crash.  With @next, that is given a history of just what was found. */
 void world_verify(struct world *w, const struct oracle *o, struct oracle **next, const char *when);
 
+/* The half of it that reads. */
+void world_verify_data(struct world *w, const struct oracle *o, struct oracle *next,
+		       const char *when);
+
+/* ---- requests that must not block -------------------------------------------------------- */
+
+/* As engine_write() and engine_read(), but as far as possible without waiting. */
+errint_t nowait_write(struct world *w, unsigned slot, const uint8_t *buf, uint64_t off, size_t len,
+		      bool fua);
+errint_t nowait_read(struct world *w, unsigned slot, uint8_t *buf, uint64_t off, size_t len);
+
+/* ---- an image with a snapshot ------------------------------------------------------------ */
+
+/* Write some of the zones of the new image on @disk, which is taken over, and snapshot it. */
+struct sim_disk *snapshot_base(const struct config *cfg, struct sim_disk *disk);
+/* What sector @k holds then; and as a history. */
+value snapshot_value(const struct config *cfg, unsigned k);
+void snapshot_oracle(const struct config *cfg, struct oracle *o);
+/* The snapshot holds what it held.  @w has just been opened. */
+void snapshot_verify(const struct world *w, const char *when);
+
 /* ---- runs ------------------------------------------------------------------------------- */
 
 struct run {
@@ -148,6 +175,9 @@ struct run {
 	uint64_t open_steps;
 };
 
+/* Is @err of an @op that has ended what an injected error or the lack of space may lead to? */
+bool run_may_fail(const struct run *r, enum op op, errint_t err);
+
 /* Start a random operation, if one fits now. */
 void run_random_op(struct run *r);
 
@@ -160,5 +190,6 @@ void run_program(const struct config *cfg);
 
 /* Many commits while a checkpoint is being written, on a small journal that is nearly full. */
 void directed_journal_wrap(const struct config *base);
+void directed_repack(const struct config *base);
 
 #endif

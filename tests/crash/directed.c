@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "codecs/codec.h"
+#include "image/plan.h"
 #include "tests/crash/crash.h"
 #include "tests/lib/sim_pages.h"
 
@@ -112,7 +113,7 @@ void directed_journal_wrap(const struct config *base)
 	cfg.params.size = 64u << 20;
 	cfg.journal_length = RING_BYTES;
 	cfg.dirty_cap = cfg.max_regions = 0;
-	cfg.nearly_full = false;
+	cfg.nearly_full = cfg.snapshot = false;
 	t.w = world_new(&cfg, world_base(&cfg), base->seed);
 	if (world_open(t.w, false) || world_do(t.w, write_before, &t))
 		crash_fail("cannot fill the journal");
@@ -124,4 +125,51 @@ void directed_journal_wrap(const struct config *base)
 	world_drain(t.w);
 	lose_power(&t, &rng);
 	world_free(t.w);
+}
+
+/* ---- a cluster is written to while it is being repacked ----------------------------------- */
+
+static errint_t repack_while_written(struct world *w, void *arg)
+{
+	struct engine_thread *t = w->thread[0];
+	uint8_t *buf = store_buffer(4096);
+	struct repack r;
+	errint_t err;
+
+	(void)arg;
+	/* Zeros, but stored: what repacking finds. */
+	err = engine_write(t, buf, 0, 4096, false);
+	if (!err)
+		err = repack_begin(w->im, 0, &r);
+	if (err)
+		crash_fail("repacking cannot begin: error %d", err);
+	memset(buf, 0x5a, 4096);
+	err = engine_write(t, buf, 0, 4096, true);
+	if (err)
+		crash_fail("writing meanwhile: error %d", err);
+	err = repack_zero(w->im, &r);
+	repack_end(w->im, &r);
+	if (err && err != -ESTALE)
+		crash_fail("repacking: error %d", err);
+	memset(buf, 0, 4096);
+	err = engine_read(t, buf, 0, 4096);
+	if (!err && buf[4095] != 0x5a)
+		crash_fail("what was written during repacking is lost");
+	free(buf);
+	return err;
+}
+
+void directed_repack(const struct config *base)
+{
+	struct config cfg = *base;
+	struct world *w;
+
+	cfg.params.codec = CODEC_ZSTD;
+	cfg.params.level = 1;
+	cfg.max_regions = 0;
+	cfg.nearly_full = cfg.snapshot = false;
+	w = world_new(&cfg, world_base(&cfg), base->seed);
+	if (world_open(w, false) || world_do(w, repack_while_written, NULL))
+		crash_fail("cannot write, repack and read");
+	world_free(w);
 }

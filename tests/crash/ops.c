@@ -34,6 +34,7 @@ struct job {
 	uint8_t *buf;
 	uint64_t size; /* resize: to this */
 	uint32_t version;
+	bool nowait;
 };
 
 static void job_free(struct job *j)
@@ -46,15 +47,10 @@ static void job_free(struct job *j)
 /* An operation has failed: it may, after an injected error or on a full image. */
 static void check_error(const struct job *j, errint_t err, const char *what)
 {
-	const struct run *r = j->r;
-
-	if (err == -ENOSPC && r->cfg->nearly_full) {
-		counts.no_space++;
-		return;
-	}
-	if (r->w->store.failed)
-		return;
-	crash_fail("%s of %u sectors from %u: error %d", what, j->n, j->k, err);
+	if (run_may_fail(j->r, j->op, err))
+		counts.no_space += err == -ENOSPC;
+	else
+		crash_fail("%s of %u sectors from %u: error %d", what, j->n, j->k, err);
 }
 
 static void write_done(struct job *j, errint_t err, const char *what)
@@ -79,9 +75,13 @@ static uint64_t job_offset(const struct job *j)
 
 static void do_write(struct job *j)
 {
+	struct world *w = j->r->w;
+	size_t len = (size_t)j->n * 512;
+	bool fua = j->op == OP_FUA;
+
 	write_done(j,
-		   engine_write(j->r->w->thread[j->slot], j->buf, job_offset(j), (size_t)j->n * 512,
-				j->op == OP_FUA),
+		   j->nowait ? nowait_write(w, j->slot, j->buf, job_offset(j), len, fua)
+			     : engine_write(w->thread[j->slot], j->buf, job_offset(j), len, fua),
 		   "write");
 }
 
@@ -117,7 +117,11 @@ static void do_read(struct job *j)
 	char history[512];
 	errint_t err;
 
-	err = engine_read(j->r->w->thread[j->slot], j->buf, job_offset(j), (size_t)j->n * 512);
+	if (j->nowait)
+		err = nowait_read(j->r->w, j->slot, j->buf, job_offset(j), (size_t)j->n * 512);
+	else
+		err = engine_read(j->r->w->thread[j->slot], j->buf, job_offset(j),
+				  (size_t)j->n * 512);
 	if (err)
 		check_error(j, err, "read");
 	for (unsigned i = 0; i < j->n && !err; i++) {
@@ -340,6 +344,7 @@ void run_random_op(struct run *r)
 	j->r = r;
 	j->op = choose_op(r);
 	j->slot = slot;
+	j->nowait = rng_chance(&r->rng, r->cfg->nowait);
 	if (!prepare(j)) {
 		job_free(j);
 		return;

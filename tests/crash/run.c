@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "image/core.h"
 #include "tests/crash/crash.h"
 #include "tests/lib/sim_pages.h"
 
@@ -243,18 +244,89 @@ static void maybe_crash(struct run *r)
 	oracle_free(o);
 }
 
+/* ---- errors that operations may meet ------------------------------------------------------ */
+
+static bool needs_space(enum op op)
+{
+	return op != OP_READ && op != OP_FLUSH && op != OP_CHECKPOINT && op != OP_MAINTAIN;
+}
+
+/*
+ * After a failed sync or durable write, or a checkpoint that could not be written, nothing is
+ * written any more, but everything can be read.  No other failure leads there.
+ */
+static bool may_fail_stop(const struct sim_store *st)
+{
+	switch (st->failed_io) {
+	case SIM_SYNC:
+	case SIM_DSYNC:
+		return true;
+	case SIM_WRITE: /* of a checkpoint, if not of data: nodes are among data */
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The image goes on after the error. */
+static bool may_fail_alone(const struct sim_store *st, enum op op, errint_t err)
+{
+	switch (st->failed_io) {
+	case SIM_READ: /* of a node or bitmap, or of data */
+		return err == -EIO && op != OP_FLUSH;
+	case SIM_WRITE:
+	case SIM_DSYNC:
+		return err == st->fail_err && needs_space(op);
+	case SIM_TRUNCATE: /* space for nodes is reserved ahead (A3) */
+		return err == st->fail_err && (err != -ENOSPC || needs_space(op)) &&
+		       op != OP_READ && op != OP_FLUSH;
+	case SIM_PUNCH:
+		return err == st->fail_err &&
+		       (op == OP_TRIM || op == OP_DISCARD || op == OP_ZEROES);
+	default:
+		return false;
+	}
+}
+
+bool run_may_fail(const struct run *r, enum op op, errint_t err)
+{
+	const struct sim_store *st = &r->w->store;
+
+	if (err == -ENOSPC && r->cfg->nearly_full && needs_space(op))
+		return true;
+	if (!st->failed)
+		return false;
+	if (!r->w->im->failed)
+		return may_fail_alone(st, op, err);
+	return may_fail_stop(st) && op != OP_READ;
+}
+
+/* The same for closing, after which there is no image to ask; @failed: it was in fail-stop. */
+static bool close_may_fail(const struct run *r, bool failed, bool met_before)
+{
+	const struct sim_store *st = &r->w->store;
+
+	if (failed)
+		return may_fail_stop(st);
+	if (!st->failed || (met_before && !st->fail_on))
+		return false;
+	return st->failed_io != SIM_PUNCH &&
+	       (st->failed_io != SIM_TRUNCATE || st->fail_err != -ENOSPC);
+}
+
+/* ---- a run ------------------------------------------------------------------------------- */
+
 /* Every task comes to its end; a clean close makes everything durable. */
 static void end_run(struct run *r)
 {
-	bool failed;
 	errint_t err;
 
 	world_drain(r->w);
+	bool failed = r->w->im->failed, met = r->w->store.failed;
 	err = world_close(r->w);
-	failed = r->w->store.failed;
-	if (err && !failed)
+	if (err && !close_may_fail(r, failed, met))
 		crash_fail("close: error %d", err);
-	if (!err && !failed)
+	if (!err && !r->w->store.failed)
 		oracle_flush_end(r->o, oracle_flush_begin(r->o));
 	counts.power[SIM_LOSS_NONE_KEPT]++;
 	struct oracle *o;
@@ -266,17 +338,32 @@ static void end_run(struct run *r)
 	oracle_free(r->o);
 }
 
+static void inject_error(struct run *r)
+{
+	struct sim_store *st = &r->w->store;
+
+	if (!r->depth && r->cfg->fail_at) {
+		st->fail_at = st->ios + r->cfg->fail_at;
+		st->fail_err = r->cfg->fail_err;
+		st->fail_on = r->cfg->fail_on;
+	} else if (r->cfg->inject && rng_chance(&r->rng, 50)) {
+		st->fail_at = st->ios + 1 + rng_below(&r->rng, 150);
+		st->fail_err = rng_chance(&r->rng, 30) ? -ENOSPC : -EIO;
+		/* The host has space for metadata: only one write can lack it. */
+		st->fail_on = st->fail_err == -EIO && rng_chance(&r->rng, 30);
+	} else {
+		return;
+	}
+	counts.injected++;
+}
+
 static void run_steps(struct run *r)
 {
 	unsigned steps = r->depth ? r->cfg->steps / 3 : r->cfg->steps;
 
 	r->w->store.event = note_event;
 	r->w->store.event_arg = r;
-	if (r->cfg->inject && rng_chance(&r->rng, 50)) {
-		r->w->store.fail_at = r->w->store.ios + 1 + rng_below(&r->rng, 150);
-		r->w->store.fail_on = rng_chance(&r->rng, 30);
-		counts.injected++;
-	}
+	inject_error(r);
 	for (unsigned i = 0; i < steps; i++) {
 		counts.steps++;
 		if (sim_tasks(r->w->sched) < r->cfg->tasks && rng_chance(&r->rng, 50))
@@ -305,17 +392,17 @@ static void measure_open(struct run *r, const struct sim_disk *disk)
 
 void run_program(const struct config *cfg)
 {
-	struct run r = {.cfg = cfg, .rng = {cfg->seed}};
+	struct run r = {.cfg = cfg, .rng = {cfg->seed}, .version = 1u << 20};
 
 	crash_report_seed(cfg->seed);
 	struct sim_disk *disk = world_base(cfg);
-	struct oracle *empty = oracle_new(cfg->zones.sectors);
+	struct oracle *first = oracle_new(cfg->zones.sectors);
 
 	counts.runs++;
-	oracle_set_size(empty, cfg->params.size, cfg->params.size);
+	snapshot_oracle(cfg, first);
 	measure_open(&r, disk);
-	r.o = empty;
+	r.o = first;
 	r.w = recover(&r, disk, &r.o, "first open");
-	oracle_free(empty);
+	oracle_free(first);
 	run_steps(&r);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "image/check.h"
+#include "image/plan.h"
 #include "tests/crash/crash.h"
 #include "tests/lib/sim_pages.h"
 
@@ -35,6 +36,8 @@ static void free_engine(struct world *w)
 		if (w->thread[i])
 			engine_thread_free(w->thread[i]);
 		w->thread[i] = NULL;
+		image_writer_free(w->writer[i]);
+		w->writer[i] = NULL;
 	}
 	if (w->engine)
 		engine_free(w->engine);
@@ -107,8 +110,11 @@ static errint_t open_image(struct world *w, bool read_only)
 	if (err)
 		return err;
 	err = engine_new(w->im, &engine_opts, &w->engine);
-	for (unsigned i = 0; i < MAX_TASKS && !err; i++)
+	for (unsigned i = 0; i < MAX_TASKS && !err; i++) {
 		err = engine_thread_new(w->engine, &w->thread[i]);
+		if (!err)
+			err = image_writer_new(w->im, &w->writer[i]);
+	}
 	return err;
 }
 
@@ -237,25 +243,34 @@ static errint_t verify_data(struct world *w, void *arg)
 	return err;
 }
 
-void world_verify(struct world *w, const struct oracle *o, struct oracle **next, const char *when)
+void world_verify_data(struct world *w, const struct oracle *o, struct oracle *next,
+		       const char *when)
 {
-	struct check_result res = {0};
-	struct verify v = {.o = o, .when = when, .size = image_size(w->im)};
+	struct verify v = {.o = o, .next = next, .when = when, .size = image_size(w->im)};
 	errint_t err;
 
 	if (!oracle_allows_size(o, v.size))
 		crash_fail("%s: the disk has %" PRIu64 " bytes", when, v.size);
-	if (next) {
-		v.next = *next = oracle_new(oracle_sectors(o));
-		oracle_set_size(*next, v.size, v.size);
-	}
-	err = world_do(w, check_exact, &res);
-	if (err || res.corruptions || res.leaks)
-		crash_fail("%s: check: error %d, %" PRIu64 " corruptions, %" PRIu64 " leaks", when,
-			   err, res.corruptions, res.leaks);
+	if (next)
+		oracle_set_size(next, v.size, v.size);
 	err = world_do(w, verify_data, &v);
 	if (err)
 		crash_fail("%s: reading the disk: error %d", when, err);
+}
+
+void world_verify(struct world *w, const struct oracle *o, struct oracle **next, const char *when)
+{
+	struct check_result res = {0};
+	errint_t err = world_do(w, check_exact, &res);
+
+	if (err || res.corruptions || res.leaks)
+		crash_fail("%s: check: error %d, %" PRIu64 " corruptions, %" PRIu64 " leaks", when,
+			   err, res.corruptions, res.leaks);
+	if (next)
+		*next = oracle_new(oracle_sectors(o));
+	world_verify_data(w, o, next ? *next : NULL, when);
+	if (w->cfg->snapshot && !w->store.st.read_only)
+		snapshot_verify(w, when);
 }
 
 /* ---- the images that programs start on -------------------------------------------------- */
@@ -289,6 +304,8 @@ static struct sim_disk *make_base(const struct config *cfg)
 		crash_fail("cannot create the image");
 	if (sim_disk_volatile_units(disk))
 		crash_fail("a new image is not durable");
+	if (cfg->snapshot)
+		return snapshot_base(cfg, disk);
 	if (!cfg->nearly_full)
 		return disk;
 

@@ -3,8 +3,7 @@
  * An image as a fuzzer sees it: a list of the units that are not zero.
  *
  *	u64 length of the file in bytes
- *	then, as often as the input lasts: u32 unit, u16 n <= 4096, n bytes; the rest of the unit is
- *zero
+ *	then, as often as the input lasts: u32 unit, u16 n <= 4096, n bytes; then zeros
  *
  * Of two entries for a unit the later one counts.  The store made of it is in memory and takes
  * writes.

@@ -27,6 +27,7 @@ struct limits blocks_limits(unsigned cluster_shift)
 		.epoch = BLOCKS_EPOCH,
 		.zstd = true,
 		.backing = true,
+		.next_snapshot = UINT32_MAX,
 	};
 }
 

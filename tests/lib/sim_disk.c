@@ -430,16 +430,25 @@ void sim_disk_fail(struct sim_disk *d, sim_op op, struct rng *rng)
 	complete(d, op);
 }
 
-void sim_disk_fail_sync(struct sim_disk *d, sim_op op, struct rng *rng)
+/* Lose any part of the volatile changes up to number @last. */
+static void lose(struct sim_disk *d, uint64_t last, struct rng *rng)
 {
-	uint64_t covers = take_flight(d, op).covers;
-
 	for (unsigned b = 0; b < UNIT_BUCKETS; b++)
 		for (struct unit *u = d->bucket[b]; u; u = u->next)
 			for (unsigned i = 0; i < u->n; i++)
-				if (u->piece[i].order && u->piece[i].order <= covers &&
+				if (u->piece[i].order && u->piece[i].order <= last &&
 				    rng_chance(rng, 50))
 					u->piece[i].lost = true;
+}
+
+void sim_disk_fail_sync(struct sim_disk *d, sim_op op, struct rng *rng)
+{
+	lose(d, take_flight(d, op).covers, rng);
+}
+
+void sim_disk_lose(struct sim_disk *d, struct rng *rng)
+{
+	lose(d, UINT64_MAX, rng);
 }
 
 /* ---- reading ---------------------------------------------------------------------------- */

@@ -44,6 +44,8 @@ void sim_disk_fail(struct sim_disk *d, sim_op op, struct rng *rng);
 /* The sync has failed.  Any part of what it covered is lost for good, though it stays visible: no
  * later sync makes that persistent (as Linux does it). */
 void sim_disk_fail_sync(struct sim_disk *d, sim_op op, struct rng *rng);
+/* The same for all that is volatile: a failed DSYNC write may be how the host says that. */
+void sim_disk_lose(struct sim_disk *d, struct rng *rng);
 
 /* What a read sees now. */
 void sim_disk_read(const struct sim_disk *d, void *buf, size_t len, uint64_t off);

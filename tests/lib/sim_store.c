@@ -36,12 +36,13 @@ static void take_time(const char *what)
 }
 
 /* Counts the operation; whether it is the one that has to fail. */
-static bool fails(struct sim_store *s, enum sim_io io)
+static bool fails(struct sim_store *s, enum sim_io io, uint64_t off)
 {
 	s->count[io]++;
 	if (++s->ios == s->fail_at) {
 		s->failed = true;
 		s->failed_io = io;
+		s->failed_off = off;
 		return true;
 	}
 	return s->failed && s->fail_on && io == s->failed_io;
@@ -67,14 +68,14 @@ static void tell_failed(const struct sim_store *s, enum sim_io io, uint64_t off,
 static errint_t sim_read(struct store *st, void *buf, size_t len, uint64_t off)
 {
 	struct sim_store *s = sim_of(st);
-	bool fail = fails(s, SIM_READ);
+	bool fail = fails(s, SIM_READ, off);
 
 	sim_yield("read");
 	sim_disk_read(s->disk, buf, len, off);
 	take_time("read");
 	if (fail) {
 		tell_failed(s, SIM_READ, off, len);
-		return s->fail_err;
+		return -EIO; /* reading does not need space */
 	}
 	if (sim_in_task() && rng_chance(sim_rng(), 70)) {
 		/* The later part of it, or all, as it is now. */
@@ -97,13 +98,16 @@ static errint_t sim_write(struct store *st, const void *buf, size_t len, uint64_
 
 	if (s->max_length && off + len > s->max_length)
 		return -ENOSPC;
-	bool fail = fails(s, io);
+	bool fail = fails(s, io, off);
 	tell(s, io, off, len, false);
 	sim_yield(what);
 	op = sim_disk_issue_write(s->disk, buf, len, off);
 	take_time(what);
 	if (fail) {
 		sim_disk_fail(s->disk, op, &s->fail_rng);
+		/* Lost data is reported once, to whoever asks first. */
+		if (dsync && s->fail_err != -ENOSPC)
+			sim_disk_lose(s->disk, &s->fail_rng);
 		tell_failed(s, io, off, len);
 		return s->fail_err;
 	}
@@ -119,7 +123,7 @@ static errint_t sim_write(struct store *st, const void *buf, size_t len, uint64_
 static errint_t sim_datasync(struct store *st)
 {
 	struct sim_store *s = sim_of(st);
-	bool fail = fails(s, SIM_SYNC);
+	bool fail = fails(s, SIM_SYNC, 0);
 	sim_op op;
 
 	tell(s, SIM_SYNC, 0, 0, false);
@@ -144,7 +148,7 @@ static errint_t sim_punch(struct store *st, uint64_t off, uint64_t len)
 
 	if (s->no_punch)
 		return -EOPNOTSUPP;
-	bool fail = fails(s, SIM_PUNCH);
+	bool fail = fails(s, SIM_PUNCH, off);
 	tell(s, SIM_PUNCH, off, len, false);
 	sim_yield("punch");
 	op = sim_disk_issue_punch(s->disk, off, len);
@@ -167,7 +171,7 @@ static errint_t sim_truncate(struct store *st, uint64_t len)
 
 	if (s->max_length && len > s->max_length)
 		return -ENOSPC;
-	bool fail = fails(s, SIM_TRUNCATE);
+	bool fail = fails(s, SIM_TRUNCATE, len);
 	if (fail)
 		return s->fail_err;
 	tell(s, SIM_TRUNCATE, len, 0, false);

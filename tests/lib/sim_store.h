@@ -27,7 +27,8 @@ struct sim_store {
 	errint_t fail_err;
 	bool failed;
 	bool fail_on;
-	enum sim_io failed_io;
+	enum sim_io failed_io; /* what it was, and where */
+	uint64_t failed_off;
 	struct rng fail_rng;
 
 	bool no_punch;	     /* punching is not supported */

@@ -29,6 +29,7 @@ static void test_known_but_not_built(void **state)
 
 	(void)state;
 	log_set_sink(remember, NULL);
+	assert_false(codec_built(CODEC_ZSTD));
 	assert_int_equal(codec_find(CODEC_ZSTD, &codec), -ENOTSUP);
 	assert_null(codec);
 	assert_string_equal(message, "zstd compression is not part of this build: use one that "
@@ -43,6 +44,8 @@ static void test_unknown(void **state)
 
 	(void)state;
 	log_set_sink(remember, NULL);
+	assert_false(codec_built(CODEC_NONE));
+	assert_false(codec_built(77));
 	assert_int_equal(codec_find(77, &codec), -EINVAL);
 	assert_null(codec);
 	assert_string_equal(message, "compression id 77 is unknown to this version");

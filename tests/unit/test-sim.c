@@ -443,6 +443,38 @@ static void test_store(void **state)
 	sim_disk_free(d);
 }
 
+/* Units of 16 that are lost when a durable write fails with @err, and a sync succeeds then. */
+static unsigned lost_with_dsync(errint_t err)
+{
+	struct sim_disk *d = sim_disk_new();
+	void *buf = store_buffer(UNIT);
+	struct rng rng = {1};
+	struct sim_store s;
+	unsigned lost = 0;
+
+	sim_store_init(&s, d);
+	for (unsigned i = 0; i < 16; i++)
+		put(d, 'a', i * UNIT, UNIT);
+	s.fail_at = s.ios + 1;
+	s.fail_err = err;
+	assert_int_equal(store_write_dsync(&s.st, buf, UNIT, 16 * UNIT), err);
+	assert_int_equal(store_datasync(&s.st), 0);
+	struct sim_disk *after = sim_disk_power_loss(d, SIM_LOSS_NONE_KEPT, &rng);
+	for (unsigned i = 0; i < 16; i++)
+		lost += at(after, i * UNIT) == '.';
+	sim_disk_free(after);
+	sim_disk_free(d);
+	free(buf);
+	return lost;
+}
+
+static void test_failed_dsync(void **state)
+{
+	(void)state;
+	assert_in_range(lost_with_dsync(-EIO), 1, 15);
+	assert_int_equal(lost_with_dsync(-ENOSPC), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -451,7 +483,7 @@ int main(void)
 		cmocka_unit_test(test_failed_sync), cmocka_unit_test(test_process_death),
 		cmocka_unit_test(test_outcomes),    cmocka_unit_test(test_differential),
 		cmocka_unit_test(test_sched),	    cmocka_unit_test(test_deadlock),
-		cmocka_unit_test(test_store),
+		cmocka_unit_test(test_store),	    cmocka_unit_test(test_failed_dsync),
 	};
 
 	return cmocka_run_group_tests_name("sim", tests, NULL, NULL);

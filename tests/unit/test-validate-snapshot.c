@@ -25,6 +25,8 @@ static struct limits table_limits(void)
 	struct limits lim = blocks_limits(16);
 
 	lim.epoch = N + 1;
+	lim.head_parent = N + 9; /* the last one */
+	lim.next_snapshot = N + 10;
 	return lim;
 }
 
@@ -73,6 +75,7 @@ static void test_full_table(void **state)
 
 	(void)state;
 	lim.epoch = MAX_SNAPSHOTS + 1;
+	lim.next_snapshot = MAX_SNAPSHOTS + 10;
 	uint32_t crc = checksum_snaptab(lim.uuid_seed, rec, len);
 	if (validate_snapshots(rec, MAX_SNAPSHOTS, len, crc, &lim, &why))
 		fail_msg("%s", why.text);
@@ -89,7 +92,7 @@ static void test_full_table(void **state)
 static void test_fields(void **state)
 {
 	static const struct poke pokes[] = {
-		{0, 4, 0, BAD, "record 0 at 0, id at 0: 0 is not in 1..4294967295"},
+		{0, 4, 0, BAD, "record 0 at 0, id at 0: 0 is not in 1..26"},
 		{0, 4, 11, BAD, "record 1 at 256, id at 0: the same as that of record 0"},
 		{REC(3) + 4, 4, 9, BAD, "record 3 at 768, parent at 4: no record has id 9"},
 		{REC(3) + 4, 4, UINT32_MAX, BAD, "record 3 at 768, parent at 4"},
@@ -193,9 +196,46 @@ static void test_deletion(void **state)
 	rec[7].parent = rec[1].id;
 	assert_refused(
 		judge_table(rec, &why), &why,
-		"record 1 at 256, cursor at 16: not 0 although 2 snapshots have it as parent");
+		"record 1 at 256, cursor at 16: not 0 although it has 2 children, the disk counted");
 	rec[1].cursor = le64_make(0);
 	assert_int_equal(judge_table(rec, &why), 0);
+
+	/* The disk is a child too. */
+	struct limits lim = table_limits();
+	size_t len = blocks_snapshots_len(N);
+
+	lim.head_parent = le32_get(rec[1].id);
+	assert_int_equal(validate_snapshots(rec, N, len, checksum_snaptab(lim.uuid_seed, rec, len),
+					    &lim, &why),
+			 0);
+	blocks_snapshots(rec, N);
+	assert_refused(validate_snapshots(rec, N, len, checksum_snaptab(lim.uuid_seed, rec, len),
+					  &lim, &why),
+		       &why, "not 0 although it has 2 children, the disk counted");
+	rec[2].parent = rec[0].id;
+	assert_int_equal(validate_snapshots(rec, N, len, checksum_snaptab(lim.uuid_seed, rec, len),
+					    &lim, &why),
+			 0);
+}
+
+/* Its parent exists, and ids are below the next one. */
+static void test_head(void **state)
+{
+	CLEANUP(free) struct disk_snapshot *rec = good_table(N);
+	struct limits lim = table_limits();
+	size_t len = blocks_snapshots_len(N);
+	uint32_t crc = checksum_snaptab(lim.uuid_seed, rec, len);
+	struct reason why;
+
+	(void)state;
+	lim.head_parent = N + 10;
+	assert_refused(validate_snapshots(rec, N, len, crc, &lim, &why), &why,
+		       "the parent of the disk: no record has id 27");
+	lim.head_parent = 0;
+	assert_int_equal(validate_snapshots(rec, N, len, crc, &lim, &why), 0);
+	lim.next_snapshot--;
+	assert_refused(validate_snapshots(rec, N, len, crc, &lim, &why), &why,
+		       "record 16 at 4096, id at 0: 26 is not in 1..25");
 }
 
 static void test_bit_flips(void **state)
@@ -239,7 +279,6 @@ static void test_every_byte(void **state)
 			(struct byte_range){REC(i) + offsetof(struct disk_snapshot, ctime_ns), 24};
 	}
 	any[n++] = (struct byte_range){REC(1) + offsetof(struct disk_snapshot, cursor), 3};
-	any[n++] = (struct byte_range){REC(N - 1) + 1, 3}; /* the youngest's id: no child */
 	break_every_byte(rec, blocks_snapshots_len(N), any, n, judge_table);
 }
 
@@ -324,6 +363,7 @@ int main(void)
 		cmocka_unit_test(test_fields),	   cmocka_unit_test(test_name_fields),
 		cmocka_unit_test(test_deletion),   cmocka_unit_test(test_bit_flips),
 		cmocka_unit_test(test_every_byte), cmocka_unit_test(test_names),
+		cmocka_unit_test(test_head),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,6 +71,9 @@ static void test_ident_fields(void **state)
 		{64, 8, 0x30000, BAD, "super_offset at 64: 196608 is not 262144"},
 		{72, 1, 0x1b, BAD, "creator at 72: \"?blk-img 0.1.0\" is not UTF-8 or has control"},
 		{73, 1, 0xff, BAD, "creator at 72: \"u?lk-img 0.1.0\""},
+		{73, 2, 0xa4c3, 0, NULL},
+		{73, 2, 0x85c2, BAD,
+		 "creator at 72: \"u?\?k-img 0.1.0\" is not UTF-8 or has control"},
 		{72 + 20, 1, 'x', BAD, "padding of creator at 86: byte 92 holds 0x78"},
 	};
 	static const struct byte_range any[] = {
@@ -164,7 +167,8 @@ static void test_super_identity(void **state)
 		{40, 8, 0x83, NEW, "has bit 7, unknown"},
 		{40, 8, 1ull << 63 | 3, NEW, "has bit 63, unknown"},
 		{32, 8, 1ull << 62, 0, NULL},
-		{32, 8, UINT64_MAX, BAD, "generation at 32: 18446744073709551615 is not in 0.."},
+		{32, 8, 0, BAD, "generation at 32: 0 is not in 1.."},
+		{32, 8, UINT64_MAX, BAD, "generation at 32: 18446744073709551615 is not in 1.."},
 		{80, 4, 0, BAD, "epoch at 80: 0 is not in 1..4294967295"},
 		/* Features that do not keep one from reading. */
 		{48, 8, UINT64_MAX, 0, NULL},
@@ -296,7 +300,7 @@ static void test_super_journal(void **state)
 		 "journal_length at 136: 4194816 is not a multiple"},
 		{136, 8, JOURNAL_MAX + UNIT_SIZE, BAD, "journal_length at 136"},
 		{136, 8, (uint64_t)-UNIT_SIZE, BAD, "journal_length at 136"},
-		{136, 8, JOURNAL_MAX, BAD, "journal_offset at 128: 262144 units from unit 512 on"},
+		{136, 8, JOURNAL_MAX, BAD, "journal_offset at 128: 32752 units from unit 512 on"},
 		{136, 8, REGION_SIZE - REGION0_START, 0, NULL},
 		{144, 8, 1, BAD, "journal_pos at 144: 1 is not a multiple of 4096"},
 		{144, 8, 1ull << 62, 0, NULL},
@@ -461,7 +465,7 @@ static void test_super_every_byte(void **state)
 {
 	static const struct byte_range any[] = {
 		{8, 4},		     /* crc, made right again */
-		{32, 7},	     /* generation */
+		{33, 6},	     /* generation, but that it is not 0 */
 		{48, 16},	     /* ro_compat, compat */
 		{66, 3},	     /* size, between a sector and the tree's limit */
 		{81, 3},	     /* epoch, above that of the root */

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A bridge: the process that serves one image as one block device, from opening the image to
+ * closing it.  What kind of device it is, and what more the control socket can do, is put together
+ * by cli/.
+ *
+ * Threads: main (signals, the end), the device's queues, the pool's workers, one for
+ * image_maintain(), those of the control socket.
+ */
+#ifndef BRIDGE_BRIDGE_H
+#define BRIDGE_BRIDGE_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "bridge/device.h"
+#include "bridge/socket.h"
+#include "common/errint.h"
+#include "image/image.h"
+
+struct bridge;
+struct engine;
+struct pool;
+
+struct bridge_opts {
+	const char *image; /* absolute path */
+	const char *name;  /* checked by runtime_name_check(); NULL: none */
+	bool read_only;
+};
+
+/* What a bridge is made of besides the image.  @arg is the composition's own. */
+struct bridge_parts {
+	/* Makes the device on an open image.  Main thread; the image and engine are there. */
+	errint_t (*make_device)(void *arg, struct bridge *b, struct device **out);
+	/* The device is gone, the engine and image are not yet: end what was begun by methods.  May
+	 * be NULL. */
+	void (*end)(void *arg, struct bridge *b);
+	/* More methods for the control socket, ended by a NULL name; NULL: none. */
+	const struct socket_method *methods;
+	void *arg;
+	/* The device answers at @path.  Main thread. */
+	void (*ready)(void *ready_arg, const char *path);
+	void *ready_arg;
+};
+
+/*
+ * Serves until SIGTERM or SIGINT, or until it is told to detach, or the device goes away.  Blocks
+ * those signals in the calling thread, which must be the only one.  0 after a clean end: everything
+ * is in the image, and that was closed.  Messages are logged.
+ */
+MUST_CHECK errint_t bridge_run(const struct bridge_opts *opts, const struct bridge_parts *parts);
+
+/* For the composition, once there is an image; constant while it is open. */
+struct image *bridge_image(struct bridge *b);
+struct engine *bridge_engine(struct bridge *b);
+struct pool *bridge_pool(struct bridge *b);
+const struct bridge_opts *bridge_opts(const struct bridge *b);
+/* NULL before it was made. */
+struct device *bridge_device(struct bridge *b);
+
+/*
+ * Methods of the control socket use any of these only between begin and end, which keep them from
+ * going away.  -ESHUTDOWN, message logged, when that has begun; keep it short.
+ */
+MUST_CHECK errint_t bridge_use_begin(struct bridge *b);
+void bridge_use_end(struct bridge *b);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is left of a device whose bridge was killed: the driver has ended its requests and taken
+ * /dev/ublkbN away, but keeps the device's number and /dev/ublkcN until somebody deletes it.
+ */
+#ifndef BRIDGE_DEAD_DEVICE_H
+#define BRIDGE_DEAD_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bridge/ublk_abi.h"
+
+/* The mark that a bridge with process id @pid leaves on its device: ublksrv_ctrl_dev_info's
+ * ublksrv_flags, which the driver only keeps. */
+uint64_t dead_device_mark(int32_t pid);
+
+/* Was this device made by a bridge, of which nothing is left?  @alive tells of a process id. */
+bool dead_device_is(const struct ublksrv_ctrl_dev_info *info, bool (*alive)(int32_t pid));
+
+/* Deletes device @name ("ublkb3") if it is such a one.  As far as the user may; quietly. */
+void dead_device_remove(const char *name);
+
+#endif

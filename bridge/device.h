@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A kernel block device that shows an image: what a bridge starts, watches and stops.  One kind is
+ * made by ublk_device.h; another, a loop device over a FUSE view, by those who may include fuse/.
+ */
+#ifndef BRIDGE_DEVICE_H
+#define BRIDGE_DEVICE_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bridge/mode.h"
+#include "common/errint.h"
+#include "common/json_build.h"
+
+struct device;
+
+/* All are called by the bridge's main thread, and may block. */
+struct device_ops {
+	const char *kind;
+
+	/*
+	 * Takes the device away; what was written to it has reached the image when this returns.
+	 * Without @force: -EBUSY, message logged, nothing changed, when somebody uses the device.
+	 * After an error other than that the device is as good as gone.  Called until it succeeds,
+	 * or with @force.
+	 */
+	errint_t (*stop)(struct device *d, bool force);
+
+	/* Tells the kernel of the image's new size in bytes. */
+	errint_t (*resize)(struct device *d, uint64_t size);
+
+	/* Adds what only this kind of device has to the object "attached" of docs/json.md; any
+	 * thread.  May be NULL. */
+	void (*describe)(struct device *d, struct json_build *o);
+
+	/* Frees a device that was stopped. */
+	void (*free)(struct device *d);
+};
+
+/* The head of every device; a device's own struct begins with it. */
+struct device {
+	const struct device_ops *ops;
+	char path[64];		   /* "/dev/ublkb0" */
+	struct mode_choice choice; /* how it is served, and why not better */
+	int gone_fd;		   /* readable when it went away by itself; -1: it cannot */
+};
+
+/* "ublkb0": the device's name in /sys/block. */
+static inline const char *device_name(const struct device *d)
+{
+	assert(d->path[0] == '/');
+	return d->path + sizeof("/dev/") - 1;
+}
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One hardware queue of a ublk device: a thread with a ring, which fetches requests, has the engine
+ * execute them and commits their results.  What the ring does is engine/queue.h's.
+ */
+#ifndef BRIDGE_QUEUE_H
+#define BRIDGE_QUEUE_H
+
+#include <sched.h>
+#include <stdint.h>
+
+#include "bridge/mode.h"
+#include "bridge/ublk_abi.h"
+#include "engine/pool.h"
+
+struct bridge_queue;
+
+struct queue_config {
+	unsigned id;			     /* of the queue, from 0 on */
+	unsigned depth;			     /* tags */
+	int char_fd;			     /* /dev/ublkcN; outlives the queue */
+	const struct ublksrv_io_desc *descs; /* of this queue, mapped; outlive the queue */
+	struct engine *engine;
+	struct pool *pool;
+	enum bridge_mode mode; /* not BRIDGE_LOOP */
+	uint32_t dev_id;
+	uint32_t max_bytes; /* of a read or write request, at most REQ_MAX_BYTES */
+	cpu_set_t cpus;	    /* where its requests come from; empty: anywhere */
+};
+
+/* -ENOMEM, message logged. */
+MUST_CHECK errint_t bridge_queue_new(const struct queue_config *cfg, struct bridge_queue **out);
+
+/*
+ * Starts the thread, and returns when every tag has been fetched; START_DEV may follow.  When the
+ * last tag has come back for good, 1 is added to the eventfd @gone_fd.
+ * Errors are those of engine_queue_new() and of the fetches, message logged; there is no thread
+ * then.
+ */
+MUST_CHECK errint_t bridge_queue_start(struct bridge_queue *bq, int gone_fd);
+
+/* Waits for the thread to end: after STOP_DEV, or when the device went away.  Then nothing of the
+ * ring is left that refers to /dev/ublkcN.  A queue that was never started has nothing to wait for.
+ */
+void bridge_queue_join(struct bridge_queue *bq);
+void bridge_queue_free(struct bridge_queue *bq);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "cli/serve.h"
+
+#include <unistd.h>
+
+#include "bridge/control.h"
+#include "bridge/params.h"
+#include "bridge/ublk_device.h"
+#include "image/image.h"
+
+static unsigned processors(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n > 0 ? (unsigned)n : 1;
+}
+
+/* What speaks for and against each mode here.  *control is there when the driver answers. */
+static void find_facts(struct bridge *b, struct mode_facts *f, struct control **control)
+{
+	int fd = store_file_fd(image_store(bridge_image(b)));
+
+	*control = NULL;
+	*f = (struct mode_facts){
+		.stable_fd = fd >= 0,
+		.mem_align = fd >= 0 ? ublk_device_mem_align(fd) : 1,
+	};
+	f->driver = control_open(control, &f->features);
+}
+
+static errint_t make_device(void *arg, struct bridge *b, struct device **out)
+{
+	const struct serve *s = arg;
+	struct mode_choice choice;
+	struct mode_facts facts;
+	struct control *control;
+	errint_t err;
+
+	find_facts(b, &facts, &control);
+	err = mode_choose(&facts, s->mode, &choice);
+	if (err) {
+		control_close(control);
+		return err;
+	}
+	const struct ublk_device_config cfg = {
+		.control = control,
+		.features = facts.features,
+		.choice = &choice,
+		.image = bridge_image(b),
+		.engine = bridge_engine(b),
+		.pool = bridge_pool(b),
+		.read_only = bridge_opts(b)->read_only,
+		.queues = s->queues ? s->queues : params_default_queues(processors()),
+		.depth = s->depth ? s->depth : BRIDGE_DEFAULT_DEPTH,
+	};
+	return ublk_device_new(&cfg, out);
+}
+
+void serve_parts(struct serve *s, struct bridge_parts *parts)
+{
+	*parts = (struct bridge_parts){.make_device = make_device, .arg = s};
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a bridge is put together from: the kinds of devices that there are, and which of them this
+ * machine can make.
+ */
+#ifndef CLI_SERVE_H
+#define CLI_SERVE_H
+
+#include "bridge/bridge.h"
+#include "bridge/mode.h"
+
+struct serve {
+	enum bridge_mode mode; /* asked for; BRIDGE_MODE_AUTO: the best */
+	unsigned queues;       /* 0: by the number of processors */
+	unsigned depth;	       /* 0: BRIDGE_DEFAULT_DEPTH */
+};
+
+/* Fills @parts for a bridge as @s, which outlives it, says. */
+void serve_parts(struct serve *s, struct bridge_parts *parts);
+
+#endif

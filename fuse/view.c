@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/* The tree: which files there are, what they look like, and opening them. */
+#include "config.h"
+
+#include <assert.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "common/log.h"
+#include "fuse/view_priv.h"
+
+/* The files, in the order in which they are listed. */
+static const struct node {
+	enum kind kind, parent;
+	const char *name;
+} nodes[] = {
+	{KIND_INFO, KIND_ROOT, "info.json"},  {KIND_STATS, KIND_ROOT, "stats.json"},
+	{KIND_METRICS, KIND_ROOT, "metrics"}, {KIND_MAP, KIND_ROOT, "map"},
+	{KIND_DISK, KIND_ROOT, "disk"},
+};
+enum { NODES = sizeof(nodes) / sizeof(nodes[0]) };
+
+errint_t view_no_memory(void)
+{
+	return log_err(-ENOMEM, "cannot serve the mounted view");
+}
+
+errint_t view_new(const struct view_opts *opts, struct view **out)
+{
+	struct view *v = calloc(1, sizeof(*v));
+
+	assert(opts->image && opts->engine && opts->source);
+	if (!v)
+		return view_no_memory();
+	v->opts = *opts;
+	range_lock_init(&v->writes);
+	pthread_mutex_init(&v->info_lock, NULL);
+	pthread_mutex_init(&v->lock, NULL);
+	clock_gettime(CLOCK_REALTIME, &v->begun);
+	atomic_init(&v->changed, v->begun.tv_sec);
+	*out = v;
+	return 0;
+}
+
+void view_free(struct view *v)
+{
+	if (!v)
+		return;
+	while (v->files)
+		view_close(v->files);
+	json_decref(v->info);
+	range_lock_destroy(&v->writes);
+	pthread_mutex_destroy(&v->info_lock);
+	pthread_mutex_destroy(&v->lock);
+	free(v);
+}
+
+errint_t view_thread_new(struct view *v, struct view_thread **out)
+{
+	struct view_thread *t = calloc(1, sizeof(*t));
+	errint_t err;
+
+	if (!t)
+		return view_no_memory();
+	t->v = v;
+	t->buf = store_buffer(VIEW_MAX_IO + 2 * SECTOR_SIZE);
+	err = t->buf ? engine_thread_new(v->opts.engine, &t->et) : view_no_memory();
+	if (err) {
+		view_thread_free(t);
+		return err;
+	}
+	*out = t;
+	return 0;
+}
+
+void view_thread_free(struct view_thread *t)
+{
+	if (!t)
+		return;
+	engine_thread_free(t->et);
+	free(t->buf);
+	free(t);
+}
+
+/* ---- the document info.json -------------------------------------------------------------- */
+
+static bool is_fresh(const struct view *v)
+{
+	struct timespec now;
+
+	if (!v->info)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (now.tv_sec - v->info_when.tv_sec) * 1000000000LL + now.tv_nsec -
+		       v->info_when.tv_nsec <
+	       1000000000LL;
+}
+
+static errint_t make_info(struct view *v, json_t **out)
+{
+	json_t *doc;
+	errint_t err = v->opts.source->info(v->opts.source_arg, &doc);
+
+	if (err)
+		return err;
+	json_decref(v->info);
+	v->info = doc;
+	clock_gettime(CLOCK_MONOTONIC, &v->info_when);
+	*out = json_incref(doc);
+	return 0;
+}
+
+errint_t view_info(struct view *v, json_t **out)
+{
+	SCOPED_LOCK(&v->info_lock);
+
+	if (!is_fresh(v))
+		return make_info(v, out);
+	*out = json_incref(v->info);
+	return 0;
+}
+
+errint_t view_info_now(struct view *v, json_t **out)
+{
+	SCOPED_LOCK(&v->info_lock);
+
+	return make_info(v, out);
+}
+
+/* ---- names and attributes ---------------------------------------------------------------- */
+
+errint_t view_lookup(struct view *v, view_ino dir, const char *name, view_ino *out)
+{
+	const char *entry;
+
+	for (unsigned i = 0; view_entry(v, dir, i, &entry, out); i++)
+		if (!strcmp(entry, name))
+			return 0;
+	return -ENOENT;
+}
+
+bool view_entry(struct view *v, view_ino dir, unsigned nth, const char **name, view_ino *out)
+{
+	(void)v;
+	for (unsigned i = 0; i < NODES; i++) {
+		if (nodes[i].parent != kind_of(dir) || nth--)
+			continue;
+		*name = nodes[i].name;
+		*out = nodes[i].kind;
+		return true;
+	}
+	return false;
+}
+
+static bool is_node(view_ino ino)
+{
+	return ino >= KIND_ROOT && ino < KINDS;
+}
+
+bool view_is_disk(view_ino ino)
+{
+	return kind_of(ino) == KIND_DISK;
+}
+
+bool view_may_cache(const struct view *v, view_ino ino)
+{
+	return view_is_disk(ino) && !v->opts.changing;
+}
+
+static uint64_t member(const json_t *doc, const char *name)
+{
+	json_int_t n = json_integer_value(json_object_get(doc, name));
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+static errint_t disk_attr(struct view *v, struct view_attr *a)
+{
+	json_t *doc;
+	errint_t err = view_info(v, &doc);
+
+	if (err)
+		return err;
+	a->size = image_size(v->opts.image);
+	if (v->opts.changing)
+		clock_gettime(CLOCK_REALTIME, &a->when);
+	else
+		a->when = (struct timespec){.tv_sec = v->changed};
+	a->blocks = (member(doc, "raw_bytes") + member(doc, "compressed_bytes") + 511) / 512;
+	json_decref(doc);
+	return 0;
+}
+
+/* A text that nobody has opened yet is made, to know its size. */
+static errint_t text_attr(struct view *v, enum kind kind, struct view_attr *a)
+{
+	struct view_file *f;
+	bool known;
+
+	pthread_mutex_lock(&v->lock);
+	known = v->text[kind].known;
+	pthread_mutex_unlock(&v->lock);
+	if (!known) {
+		errint_t err = view_open(v, kind, false, &f);
+
+		if (err)
+			return err;
+		view_close(f);
+	}
+
+	SCOPED_LOCK(&v->lock);
+	a->size = v->text[kind].size;
+	a->when = v->text[kind].when;
+	return 0;
+}
+
+errint_t view_getattr(struct view *v, view_ino ino, struct view_attr *out)
+{
+	mode_t readable = v->opts.mode & 0444;
+
+	if (!is_node(ino))
+		return -ENOENT;
+	*out = (struct view_attr){.ino = ino, .uid = v->opts.uid, .gid = v->opts.gid, .nlink = 1};
+	clock_gettime(CLOCK_REALTIME, &out->when);
+	switch (kind_of(ino)) {
+	case KIND_ROOT:
+		/* Who may read the files may list them. */
+		out->mode = S_IFDIR | readable | readable >> 2;
+		out->nlink = 2;
+		return 0;
+	case KIND_DISK:
+		out->mode = S_IFREG | (v->opts.writable ? v->opts.mode & 0666 : readable);
+		return disk_attr(v, out);
+	case KIND_INFO:
+	case KIND_STATS:
+	case KIND_METRICS:
+	case KIND_MAP:
+	case KINDS:
+		break;
+	}
+	out->mode = S_IFREG | readable;
+	return text_attr(v, kind_of(ino), out);
+}
+
+/* ---- open files -------------------------------------------------------------------------- */
+
+static errint_t make_text(struct view_file *f, uint64_t *size)
+{
+	errint_t err;
+
+	switch (f->kind) {
+	case KIND_INFO:
+		err = text_info(f->v, &f->text);
+		break;
+	case KIND_STATS:
+		err = text_stats(f->v, &f->text);
+		break;
+	case KIND_METRICS:
+		err = text_metrics(f->v, &f->text);
+		break;
+	case KIND_MAP:
+		return map_text_open(f->v->opts.image, &f->map, size);
+	case KIND_ROOT:
+	case KIND_DISK:
+	case KINDS:
+	default:
+		assert(!"a file that is a text");
+		return -EIO;
+	}
+	*size = f->text.len;
+	return err;
+}
+
+static errint_t open_text(struct view_file *f)
+{
+	uint64_t size = 0;
+	errint_t err = make_text(f, &size);
+
+	if (err)
+		return err;
+
+	SCOPED_LOCK(&f->v->lock);
+	f->v->text[f->kind].known = true;
+	f->v->text[f->kind].size = size;
+	clock_gettime(CLOCK_REALTIME, &f->v->text[f->kind].when);
+	return 0;
+}
+
+static void remember(struct view_file *f)
+{
+	SCOPED_LOCK(&f->v->lock);
+
+	f->next = f->v->files;
+	f->link = &f->v->files;
+	if (f->next)
+		f->next->link = &f->next;
+	f->v->files = f;
+}
+
+static void forget(struct view_file *f)
+{
+	SCOPED_LOCK(&f->v->lock);
+
+	*f->link = f->next;
+	if (f->next)
+		f->next->link = f->link;
+}
+
+errint_t view_open(struct view *v, view_ino ino, bool write, struct view_file **out)
+{
+	CLEANUP(free) struct view_file *f = NULL;
+	errint_t err = 0;
+
+	if (!is_node(ino))
+		return -ENOENT;
+	if (ino == VIEW_ROOT)
+		return -EISDIR;
+	if (write && !(view_is_disk(ino) && v->opts.writable))
+		return -EROFS;
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return view_no_memory();
+	f->v = v;
+	f->kind = kind_of(ino);
+	f->write = write;
+	if (f->kind != KIND_DISK)
+		err = open_text(f);
+	if (err)
+		return err;
+	remember(f);
+	*out = steal_pointer(&f);
+	return 0;
+}
+
+void view_close(struct view_file *f)
+{
+	forget(f);
+	map_text_close(f->map);
+	free(f->text.data);
+	free(f);
+}
+
+errint_t view_read(struct view_file *f, struct view_thread *t, uint64_t off, size_t len,
+		   const void **data, size_t *got)
+{
+	assert(len <= VIEW_MAX_IO);
+	if (f->kind == KIND_DISK)
+		return view_disk_read(f, t, off, len, data, got);
+	if (f->kind == KIND_MAP) {
+		*data = t->buf;
+		return map_text_read(f->map, off, (char *)t->buf, len, got);
+	}
+	if (off > f->text.len)
+		off = f->text.len;
+	*got = len < f->text.len - off ? len : f->text.len - off;
+	*data = f->text.data + off;
+	return 0;
+}
