@@ -360,7 +360,7 @@ static errint_t io_failed(const struct seg_io *io, errint_t err)
 static void note_loss(struct engine_req *r, errint_t err)
 {
 	bool own = err == -EFAULT || err == -EINVAL || err == -EBADF || err == -EFBIG ||
-		   (err == -ENOSPC && r->q->e->st->mem_align);
+		   (err == -ENOSPC && !r->q->e->st->cached);
 
 	if (r->dsync && !own)
 		r->lost = true;

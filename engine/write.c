@@ -76,7 +76,7 @@ static errint_t write_file(struct request *r, const uint8_t *buf, size_t len, ui
  */
 static errint_t write_failed(struct engine_thread *t, errint_t err, bool dsync)
 {
-	if (dsync && (err != -ENOSPC || !t->e->st->mem_align))
+	if (dsync && (err != -ENOSPC || t->e->st->cached))
 		plan_write_sync_failed(t->e->im, &t->wplan, err);
 	else
 		plan_write_cancel(t->e->im, &t->wplan);

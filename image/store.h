@@ -69,6 +69,7 @@ struct store {
 	unsigned align;	    /* direct I/O alignment of offsets and lengths, 512..4096 */
 	unsigned mem_align; /* of buffers, for I/O that goes around the store; 0: any */
 	bool read_only;	    /* every operation that writes asserts that this is false */
+	bool cached;	    /* writes wait in the host's memory: a later sync tells of their loss */
 	bool fixed;	    /* a device: it never gets longer */
 };
 

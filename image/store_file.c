@@ -520,6 +520,7 @@ errint_t store_file_open(const char *path, unsigned flags, struct store **out)
 		return err;
 	if (!(flags & STORE_FILE_BUFFERED))
 		try_direct(f);
+	f->st.cached = !f->direct;
 	err = -pthread_rwlock_init(&f->edges, NULL);
 	if (err)
 		return log_err(err, "%s: cannot open the image", path);

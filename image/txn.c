@@ -132,13 +132,15 @@ static errint_t apply_map(struct image *im, struct node *leaf, uint64_t v, struc
 			im->stats.clusters_freed++;
 		}
 		if (!err && was.len && owned && !replay) {
-			bool zero = desc_type(d) == DESC_HOLE || desc_type(d) == DESC_ZERO;
+			/* A hole, or a blob in place of a raw cluster: the disk shrinks. */
+			bool shrinks = desc_type(d) == DESC_HOLE || desc_type(d) == DESC_ZERO ||
+				       (desc_type(d) == DESC_ZSTD && desc_type(old) == DESC_RAW);
 
 			if (RULE_BROKEN(im, reuse_early))
 				alloc_release(im, was);
 			else
 				limbo_list_add(&im->txns.open.frees,
-					       (struct limbo_item){was, 0, zero});
+					       (struct limbo_item){was, 0, shrinks});
 		}
 	}
 	if (!err)
