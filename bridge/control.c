@@ -47,7 +47,7 @@ enum command_id {
 
 static const char stuck_driver[] =
 	"some kernels (6.17, 6.18.4, 6.18.5) hang in it; look at dmesg, restart with another "
-	"kernel, or use --mode=loop";
+	"kernel, or use \"ublk-img mount\"";
 
 static const struct command commands[] = {
 	[FEATURES] = {"ask for the features of the ublk driver", UBLK_U_CMD_GET_FEATURES, 10,

@@ -99,11 +99,11 @@ static const char *advice(const struct mode_facts *f)
 	case 0:
 		return "--mode=auto takes what there is";
 	case -ENOENT:
-		return "\"modprobe ublk_drv\" loads it; --mode=loop works without";
+		return "\"modprobe ublk_drv\" loads it; \"ublk-img mount\" works without";
 	case -EACCES:
 		return "run this command as root, for instance with sudo";
 	default:
-		return "--mode=loop works on any kernel with FUSE";
+		return "\"ublk-img mount\" works on any kernel with FUSE";
 	}
 }
 

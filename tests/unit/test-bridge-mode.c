@@ -111,11 +111,11 @@ static void test_no_driver(void **state)
 	refuse(&f, BRIDGE_ZERO_COPY, -EACCES, "only root", "sudo");
 
 	f.driver = -ENOTSUP;
-	refuse(&f, BRIDGE_MODE_AUTO, -ENOTSUP, "too old", "--mode=loop");
+	refuse(&f, BRIDGE_MODE_AUTO, -ENOTSUP, "too old", "ublk-img mount");
 	f.driver = -ENOSYS;
-	refuse(&f, BRIDGE_MODE_AUTO, -ENOSYS, "kernel.io_uring_disabled", "--mode=loop");
+	refuse(&f, BRIDGE_MODE_AUTO, -ENOSYS, "kernel.io_uring_disabled", "ublk-img mount");
 	f.driver = -ETIMEDOUT;
-	refuse(&f, BRIDGE_MODE_AUTO, -ETIMEDOUT, "does not answer", "--mode=loop");
+	refuse(&f, BRIDGE_MODE_AUTO, -ETIMEDOUT, "does not answer", "ublk-img mount");
 }
 
 /* The file stands in the way of zero copy, not of the rest. */
