@@ -2,8 +2,9 @@
 /*
  * Threads that serve a mounted view.
  *
- * Each waits in read() for a request, the only place at which it may be cancelled, and answers it
- * before it reads again.  The kernel tells an unmount by an error of read().
+ * Each waits in read() for a request and answers it before it reads again.  The kernel tells an
+ * unmount by an error of read(); our own end interrupts read() by a signal, again and again until
+ * the thread has seen it.
  */
 #include "config.h"
 
@@ -34,6 +35,9 @@ enum { WRITE_HEADER = 80 };
 /* Seconds to end a session that did not come up. */
 enum { START_TIMEOUT = 10 };
 
+/* Interrupts read(), and does nothing else. */
+enum { WAKE_SIGNAL = SIGUSR2, WAKE_INTERVAL_MS = 10 };
+
 struct worker {
 	struct session *s;
 	pthread_t thread;
@@ -51,6 +55,7 @@ struct session {
 	unsigned nworkers;
 	struct worker *worker;
 	atomic_uint running; /* workers that have not seen the end */
+	atomic_bool stop;    /* they are to end */
 };
 
 /* ---- serving ----------------------------------------------------------------------------- */
@@ -61,10 +66,8 @@ static void serve(struct worker *w)
 	struct fuse_session *se = w->s->se;
 	int n;
 
-	while (!fuse_session_exited(se)) {
-		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+	while (!fuse_session_exited(se) && !w->s->stop) {
 		n = fuse_session_receive_buf(se, &buf);
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 		if (n == -EINTR || n == -EAGAIN)
 			continue;
 		if (n <= 0)
@@ -73,11 +76,28 @@ static void serve(struct worker *w)
 	}
 }
 
+static void wake_handler(int sig)
+{
+	(void)sig;
+}
+
+/* Without SA_RESTART: read() is to fail. */
+static void install_wake_handler(void)
+{
+	struct sigaction act = {.sa_handler = wake_handler};
+
+	sigfillset(&act.sa_mask);
+	sigaction(WAKE_SIGNAL, &act, NULL);
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
+	sigset_t wake;
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	sigemptyset(&wake);
+	sigaddset(&wake, WAKE_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
 	pthread_setspecific(w->s->context.thread, w->vt);
 	serve(w);
 	if (atomic_fetch_sub(&w->s->running, 1) == 1)
@@ -110,25 +130,46 @@ static errint_t start_worker(struct session *s, struct worker *w)
 
 /* ---- end --------------------------------------------------------------------------------- */
 
-/* Wait for all workers, until @timeout seconds from now. */
+/* Until @ms from now, on the clock that pthread_clockjoin_np() is given. */
+static struct timespec after_ms(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_nsec += ms * 1000000L;
+	t.tv_sec += t.tv_nsec / 1000000000;
+	t.tv_nsec %= 1000000000;
+	return t;
+}
+
+/*
+ * Wait for @w to end, until @ms milliseconds from now.  A signal that comes just before read() is
+ * lost, so it is sent until it has done its work.
+ */
+static bool join_worker(struct worker *w, unsigned ms)
+{
+	for (unsigned waited = 0; waited <= ms; waited += WAKE_INTERVAL_MS) {
+		struct timespec until = after_ms(WAKE_INTERVAL_MS);
+
+		pthread_kill(w->thread, WAKE_SIGNAL);
+		if (!pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, &until)) {
+			w->started = false;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Wait for all workers, @timeout seconds for each. */
 static errint_t join_workers(struct session *s, unsigned timeout)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += timeout;
-	for (unsigned i = 0; i < s->nworkers; i++) {
-		struct worker *w = &s->worker[i];
-
-		if (!w->started)
-			continue;
-		if (pthread_timedjoin_np(w->thread, NULL, &until))
+	s->stop = true;
+	for (unsigned i = 0; i < s->nworkers; i++)
+		if (s->worker[i].started && !join_worker(&s->worker[i], timeout * 1000))
 			return log_fail(-ETIMEDOUT,
 					"a request to the mounted view is still under way after %u "
 					"seconds",
 					timeout);
-		w->started = false;
-	}
 	return 0;
 }
 
@@ -148,12 +189,8 @@ static void session_free(struct session *s)
 
 static errint_t end_session(struct session *s, unsigned timeout, bool unmount)
 {
-	errint_t err;
+	errint_t err = join_workers(s, timeout);
 
-	for (unsigned i = 0; i < s->nworkers; i++)
-		if (s->worker[i].started)
-			pthread_cancel(s->worker[i].thread);
-	err = join_workers(s, timeout);
 	if (err)
 		return err;
 	/* The descriptor goes first: with it the kernel gives up what it still wants to ask. */
@@ -232,6 +269,7 @@ static errint_t attach_fuse(struct session *s, int fd)
 
 static errint_t start_workers(struct session *s)
 {
+	install_wake_handler();
 	s->running = s->nworkers;
 	for (unsigned i = 0; i < s->nworkers; i++) {
 		errint_t err = start_worker(s, &s->worker[i]);

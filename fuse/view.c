@@ -354,6 +354,9 @@ errint_t view_read(struct view_file *f, struct view_thread *t, uint64_t off, siz
 	if (off > f->text.len)
 		off = f->text.len;
 	*got = len < f->text.len - off ? len : f->text.len - off;
-	*data = f->text.data + off;
+	/* The file may be closed as soon as the answer is read, before whoever gives it has
+	 * returned. */
+	memcpy(t->buf, f->text.data + off, *got);
+	*data = t->buf;
 	return 0;
 }

@@ -137,9 +137,21 @@ errint_t image_sync_begin(struct image *im)
 errint_t image_sync_end(struct image *im, errint_t err, const char *what)
 {
 	SCOPED_LOCK(&im->lock);
+	unsigned side = im->dsync_side;
+
+	if (err)
+		err = image_fail(im, err, what);
+	/*
+	 * The host tells of lost data once.  If a write with DSYNC that had begun before our sync
+	 * ended was told, we were not: it will fail-stop the image when it is released, which it
+	 * comes to whatever others do.
+	 */
+	im->dsync_side = !side;
+	while (im->dsyncs[side] && !im->failed)
+		image_wait(im);
 	im->sync_busy = false;
 	image_wake(im);
-	return err ? image_fail(im, err, what) : 0;
+	return im->failed;
 }
 
 errint_t image_damaged(struct image *im, const char *what, uint64_t off, const char *why)

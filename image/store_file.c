@@ -188,6 +188,17 @@ static errint_t write_failed(const struct store_file *f, size_t len, uint64_t of
 			 errno == ENOSPC ? " (make space on the host's file system)" : "");
 }
 
+/*
+ * Make durable what has been written, as a part of that write.  A host without space tells it of a
+ * write that it had taken, so it is data lost, and not the refusal that -ENOSPC of a write is.
+ */
+static errint_t sync_written(struct store_file *f)
+{
+	errint_t err = sync_file(f);
+
+	return err == -ENOSPC ? -EIO : err;
+}
+
 static errint_t write_through(struct store_file *f, const char *buf, size_t len, uint64_t off,
 			      bool dsync)
 {
@@ -219,7 +230,7 @@ static errint_t write_through(struct store_file *f, const char *buf, size_t len,
 		}
 		done += (size_t)n;
 	}
-	return dsync && !flags ? sync_file(f) : 0;
+	return dsync && !flags ? sync_written(f) : 0;
 }
 
 static errint_t write_edges(struct store_file *f, const char *from, size_t len, uint64_t off,

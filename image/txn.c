@@ -304,21 +304,6 @@ static errint_t write_txn(struct image *im, uint64_t pos, uint64_t gen)
 				    "a transaction could not be made durable");
 }
 
-/*
- * The host tells of lost data once.  If a write with DSYNC that had begun before our sync ended was
- * told, we were not: it will fail-stop the image when it is released, which it comes to whatever
- * others do.  Lock held, dropped while waiting.
- */
-static errint_t wait_for_dsyncs(struct image *im)
-{
-	unsigned side = im->dsync_side;
-
-	im->dsync_side = !side;
-	while (im->dsyncs[side] && !im->failed)
-		image_wait(im);
-	return im->failed;
-}
-
 errint_t txn_write_closed(struct image *im, uint64_t pos)
 {
 	struct txn *t = &im->txns.closing;
@@ -336,8 +321,6 @@ errint_t txn_write_closed(struct image *im, uint64_t pos)
 		err = write_txn(im, pos, gen);
 
 	SCOPED_LOCK(&im->lock);
-	if (!err)
-		err = wait_for_dsyncs(im);
 	if (!err)
 		err = closed_durable(im);
 	im->txns.last_commit_ms = now_ms();

@@ -31,6 +31,8 @@ static errint_t execute(struct world *w, struct write_plan *p, const uint8_t *bu
 	uint8_t *copy = bounce(p->len);
 	errint_t err = 0;
 
+	if (dsync)
+		plan_write_dsync(w->im, p);
 	for (unsigned i = 0; i < p->nsegs && !err; i++) {
 		const struct seg *s = &p->seg[i];
 

@@ -60,6 +60,7 @@ struct io {
 	uint8_t byte;
 	bool flush; /* after the write */
 	bool done;
+	errint_t failed;
 };
 
 static void put(struct io *io)
@@ -420,6 +421,84 @@ static void flush_racing_flush(uint64_t seed)
 	world_free(w);
 }
 
+/* ---- syncs while a durable write fails ---------------------------------------------------- */
+
+/* Durable writes of @byte, in place, until one fails or as many as there are have not. */
+static void durable_task(void *arg)
+{
+	struct io *io = arg;
+	uint8_t *buf = store_buffer(io->len);
+
+	memset(buf, io->byte, io->len);
+	for (unsigned i = 0; i < 4 && !io->failed; i++)
+		io->failed = engine_write(io->w->thread[io->thread], buf, io->off, io->len, true);
+	free(buf);
+}
+
+static void flushed_task(void *arg)
+{
+	struct io *io = arg;
+	uint8_t *buf = store_buffer(io->len);
+
+	memset(buf, io->byte, io->len);
+	io->done = !engine_write(io->w->thread[io->thread], buf, io->off, io->len, false) &&
+		   !engine_flush(io->w->thread[io->thread]);
+	free(buf);
+}
+
+static void checkpoint_task(void *arg)
+{
+	struct io *io = arg;
+	uint8_t *buf = store_buffer(io->len);
+
+	memset(buf, io->byte, io->len);
+	io->done = !engine_write(io->w->thread[io->thread], buf, io->off, io->len, false) &&
+		   !image_checkpoint(io->w->im);
+	free(buf);
+}
+
+/*
+ * The host may have lost the one's writes, and tell the other: then the sync of the first, which
+ * was under way, is not to be believed.  What it had made durable before is there, and the image
+ * can be opened.
+ */
+static void race_failure(uint64_t seed, uint64_t off, void (*fn)(void *arg))
+{
+	struct world *w = open_world(seed, CODEC_NONE);
+	struct rng rng = {seed};
+	struct io io[] = {{.off = off, .byte = 'a'}, {.off = CLUSTER, .byte = 'b'}};
+
+	write_now(w, 0, 2 * CLUSTER, 'o');
+	must(w, settle_now, NULL, "checkpoint");
+	w->store.fail_at = w->store.ios + 1 + rng_below(&rng, 20);
+	for (unsigned i = 0; i < 2; i++) {
+		io[i].w = w;
+		io[i].thread = i;
+		io[i].len = SUBBLOCK;
+		sim_spawn(w->sched, "writer", i ? durable_task : fn, &io[i]);
+	}
+	world_drain(w);
+	struct world *after = lose_power(w, &rng);
+	if (io[0].done)
+		expect(after, io[0].off, SUBBLOCK, io[0].byte);
+	if (!io[1].failed)
+		expect(after, io[1].off, SUBBLOCK, io[1].byte);
+	expect(after, CLUSTER + SUBBLOCK, CLUSTER - SUBBLOCK, 'o');
+	world_free(after);
+	world_free(w);
+}
+
+static void flush_racing_failure(uint64_t seed)
+{
+	race_failure(seed, 0, flushed_task);
+}
+
+/* A fresh cluster: there is a node to be written. */
+static void checkpoint_racing_failure(uint64_t seed)
+{
+	race_failure(seed, 4 * CLUSTER, checkpoint_task);
+}
+
 /* ---- running them ------------------------------------------------------------------------ */
 
 int main(int argc, char **argv)
@@ -434,6 +513,8 @@ int main(int argc, char **argv)
 		{"fill racing read-modify-write", fill_racing_rmw},
 		{"writes to the same bytes", same_bytes},
 		{"flush racing flush", flush_racing_flush},
+		{"flush racing a durable write that fails", flush_racing_failure},
+		{"checkpoint racing a durable write that fails", checkpoint_racing_failure},
 	};
 	uint64_t first = number("CRASH_SEED", 1), n = number("CRASH_ITERATIONS", DEFAULT_ORDERS);
 

@@ -109,6 +109,7 @@ static errint_t sim_write(struct store *st, const void *buf, size_t len, uint64_
 		if (dsync && s->fail_err != -ENOSPC)
 			sim_disk_lose(s->disk, &s->fail_rng);
 		tell_failed(s, io, off, len);
+		sim_yield(what);
 		return s->fail_err;
 	}
 	if (dsync)
