@@ -584,7 +584,8 @@ errint_t engine_queue_turn(struct engine_queue *q)
 
 	if (res < 0 && !transient(res))
 		return log_err(res, "io_uring failed");
-	q->now = microseconds();
+	q->now = q->turns++ % TIMED_TURNS ? 0 : microseconds();
+	q->done_at = 0;
 	q->turning = true;
 	io_uring_for_each_cqe(&q->ring, head, cqe)
 	{
@@ -593,6 +594,7 @@ errint_t engine_queue_turn(struct engine_queue *q)
 	}
 	io_uring_cq_advance(&q->ring, n);
 	q->turning = false;
+	q->now = 0;
 	return 0;
 }
 
@@ -615,6 +617,16 @@ bool queue_bounce(struct engine_req *r)
 	return r->bounce;
 }
 
+/* When this turn's requests are done, as far as they are timed. */
+static uint64_t done_time(struct engine_queue *q)
+{
+	if (!q->turning)
+		return microseconds();
+	if (!q->done_at)
+		q->done_at = q->now ? q->now : microseconds();
+	return q->done_at;
+}
+
 static unsigned latency_bucket(uint64_t us)
 {
 	unsigned bits = us ? 64 - (unsigned)__builtin_clzll(us) : 0;
@@ -635,7 +647,8 @@ void queue_finish(struct engine_req *r, errint_t err)
 	}
 	r->result = err;
 	COUNT_HERE(q, errors, err != 0);
-	COUNT_HERE(q, latency[r->op][latency_bucket(q->turning ? q->now - r->start : 0)], 1);
+	if (r->start)
+		COUNT_HERE(q, latency[r->op][latency_bucket(done_time(q) - r->start)], 1);
 	assert(q->active > 0);
 	q->active--;
 	q->opts.ops->done(q->opts.client, r);

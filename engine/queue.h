@@ -64,7 +64,7 @@ struct engine_req {
 	/* The queue's own. */
 	struct engine_queue *q;
 	struct task task;
-	uint64_t start; /* microseconds */
+	uint64_t start; /* microseconds; 0: not timed */
 	uint64_t done;	/* bytes */
 	unsigned pending;
 	bool flush;	/* something of it is not durable yet */

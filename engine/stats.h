@@ -9,8 +9,8 @@ struct engine;
 
 enum req_op { REQ_READ, REQ_WRITE, REQ_FLUSH, REQ_DISCARD, REQ_WRITE_ZEROES, REQ_OPS };
 
-/* Latencies by powers of two: bucket i counts those of less than 2^i microseconds (and not less
- * than half of that); the last one takes all that are longer. */
+/* Latencies of a sample of the requests, by powers of two: bucket i counts those of less than 2^i
+ * microseconds (and not less than half of that); the last one takes all that are longer. */
 #define LATENCY_BUCKETS 24u
 
 struct engine_stats {
