@@ -3,8 +3,10 @@
 
 #include "bridge/in_use.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdint.h>
@@ -16,6 +18,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/log.h"
 
 enum {
 	PARTS_MAX = 64, /* a device and its partitions */
@@ -241,4 +244,29 @@ bool in_use_find(const char *proc, const char *sys, const char *name, char text[
 	return find_mount(proc, "self", &b, text) || find_mount(proc, "1", &b, text) ||
 	       find_swap(proc, &b, text) || find_holder(sys, name, &b, text) ||
 	       find_opener(proc, &b, text);
+}
+
+errint_t in_use_refuse(const char *path, const char *what)
+{
+	return log_fail(-EBUSY,
+			"%s is in use: %s; unmount or close it first, or use --force, which fails "
+			"what is still to be written",
+			path, what);
+}
+
+errint_t in_use_check(const char *path)
+{
+	char text[IN_USE_TEXT_MAX];
+	int fd;
+
+	assert(!strncmp(path, "/dev/", 5));
+	if (in_use_find("/proc", "/sys", path + 5, text))
+		return in_use_refuse(path, text);
+	/* Mounts in namespaces that cannot be seen from here hold it exclusively. */
+	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	if (fd < 0 && errno == EBUSY)
+		return in_use_refuse(path, "mounted or held exclusively");
+	if (fd >= 0)
+		close(fd);
+	return 0;
 }

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/errint.h"
+
 #define IN_USE_TEXT_MAX 320
 
 /*
@@ -18,5 +20,14 @@
  * their own).  The calling process is left out.
  */
 bool in_use_find(const char *proc, const char *sys, const char *name, char text[IN_USE_TEXT_MAX]);
+
+/*
+ * -EBUSY, message logged, when somebody uses the block device @path ("/dev/ublkb0").  Somebody may
+ * begin to as soon as this returns.
+ */
+MUST_CHECK errint_t in_use_check(const char *path);
+
+/* Logs that @path is in use in the way that @what says, and what to do; -EBUSY. */
+errint_t in_use_refuse(const char *path, const char *what);
 
 #endif

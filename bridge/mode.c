@@ -62,6 +62,22 @@ static const char *driver_problem(const struct mode_facts *f)
 	}
 }
 
+static const char *loop_problem(const struct mode_facts *f)
+{
+	switch (f->loop) {
+	case 0:
+		return NULL;
+	case -EACCES:
+		return "only root may make loop devices";
+	case -ENOENT:
+		return "there is no loop driver (\"modprobe loop\" loads it)";
+	case -ENODEV:
+		return "there is no FUSE (\"modprobe fuse\" loads it)";
+	default:
+		return "this program cannot make loop devices";
+	}
+}
+
 static const char *zero_copy_problem(const struct mode_facts *f, enum bridge_mode mode)
 {
 	if (!(f->features & UBLK_F_SUPPORT_ZERO_COPY))
@@ -82,7 +98,7 @@ static const char *mode_problem(const struct mode_facts *f, enum bridge_mode mod
 	const char *problem = driver_problem(f);
 
 	if (mode == BRIDGE_LOOP)
-		return f->loop ? NULL : "this build cannot make loop devices";
+		return loop_problem(f);
 	if (!problem && !(f->features & UBLK_F_CMD_IOCTL_ENCODE))
 		problem = "the ublk driver of this kernel does not know numbered commands";
 	if (!problem && mode_is_zero_copy(mode))
@@ -112,7 +128,7 @@ static errint_t impossible(const struct mode_facts *f, enum bridge_mode want, co
 	errint_t err = f->driver ? f->driver : -ENOTSUP;
 
 	if (want == BRIDGE_LOOP)
-		return log_fail(-ENOTSUP, "mode loop is not possible: %s", problem);
+		return log_fail(f->loop, "mode loop is not possible: %s", problem);
 	if (want == BRIDGE_MODE_AUTO)
 		return log_fail(err, "cannot attach: %s; %s", problem, advice(f));
 	return log_fail(err, "mode %s is not possible: %s; %s", mode_name(want), problem,

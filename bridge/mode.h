@@ -43,7 +43,9 @@ struct mode_facts {
 	uint64_t features;  /* UBLK_F_* that the driver has */
 	uint32_t mem_align; /* bytes: how the file's direct I/O wants memory aligned; 1: any way */
 	bool stable_fd;	    /* the image is in a file or device that SQEs can name */
-	bool loop;	    /* this program can make a loop device from a view */
+	/* 0: a loop device can be made from a view.  -EACCES: only root can; -ENOENT: no loop
+	 * driver; -ENODEV: no FUSE. */
+	errint_t loop;
 };
 
 #define MODE_WHY_MAX 320

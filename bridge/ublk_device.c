@@ -340,34 +340,6 @@ static errint_t take_down(struct ublk_device *u)
 	return delete_device(u);
 }
 
-static errint_t refuse_in_use(struct ublk_device *u, const char *what)
-{
-	return log_fail(-EBUSY,
-			"%s is in use: %s; unmount or close it first, or use --force, "
-			"which fails what is still to be written",
-			u->dev.path, what);
-}
-
-/*
- * -EBUSY when somebody uses the device.  Where the driver cannot do this itself, somebody may come
- * between this and the stop; what they have written by then is written out all the same.
- */
-static errint_t check_idle(struct ublk_device *u)
-{
-	char text[IN_USE_TEXT_MAX];
-	int fd;
-
-	if (in_use_find("/proc", "/sys", device_name(&u->dev), text))
-		return refuse_in_use(u, text);
-	/* Mounts in namespaces that cannot be seen from here hold it exclusively. */
-	fd = open(u->dev.path, O_RDONLY | O_EXCL | O_CLOEXEC);
-	if (fd < 0 && errno == EBUSY)
-		return refuse_in_use(u, "mounted or held exclusively");
-	if (fd >= 0)
-		close(fd);
-	return 0;
-}
-
 static errint_t ublk_stop(struct device *d, bool force)
 {
 	struct ublk_device *u = ublk_of(d);
@@ -375,12 +347,14 @@ static errint_t ublk_stop(struct device *d, bool force)
 
 	if (!u->started)
 		return take_down(u);
+	/* Where the driver cannot do this itself, somebody may come between this and the stop; what
+	 * they have written by then is written out all the same. */
 	if (!force)
-		err = check_idle(u);
+		err = in_use_check(u->dev.path);
 	if (!err && !force && u->features & UBLK_F_SAFE_STOP_DEV) {
 		err = control_stop(u->control, u->id, true);
 		if (err == -EBUSY)
-			return refuse_in_use(u, "somebody has it open");
+			return in_use_refuse(u->dev.path, "somebody has it open");
 	}
 	return err ? err : take_down(u);
 }

@@ -211,8 +211,9 @@ const struct command cmd_attach = {
 		"With zero-copy, data that is stored as it is goes between the block layer's memory "
 		"and the image's file without being copied; only compressed data is. That needs Linux "
 		"6.16 (zero-copy-explicit: 6.15); user-copy and copy work from 6.5 on. Mode loop "
-		"is for kernels without ublk, and not possible in this version: there, mount the image "
-		"and put a loop device on the file disk of the view. \"ublk-img list --json\" tells which mode is in use, and why not a better one.\n\n"
+		"is for kernels without ublk: a loop device on a view of the disk in FUSE, which is slower; "
+		"--queues and --depth are of no use for it. \"ublk-img list --json\" tells which mode is in "
+		"use, and why not a better one.\n\n"
 		"SIGTERM ends the serving process: what is cached is written out, the device goes "
 		"away, the image is closed. If the process is killed, requests on the device fail, "
 		"and the image loses only what was not flushed.",

@@ -8,6 +8,9 @@
 #include "bridge/control.h"
 #include "bridge/params.h"
 #include "bridge/ublk_device.h"
+#include "cli/loop_device.h"
+#include "common/log.h"
+#include "fuse/loop.h"
 #include "image/image.h"
 
 static unsigned processors(void)
@@ -26,8 +29,44 @@ static void find_facts(struct bridge *b, struct mode_facts *f, struct control **
 	*f = (struct mode_facts){
 		.stable_fd = fd >= 0,
 		.mem_align = fd >= 0 ? ublk_device_mem_align(fd) : 1,
+		.loop = loop_probe(),
 	};
 	f->driver = control_open(control, &f->features);
+}
+
+static errint_t make_ublk(const struct serve *s, struct bridge *b, struct control *control,
+			  uint64_t features, const struct mode_choice *choice, struct device **out)
+{
+	const struct ublk_device_config cfg = {
+		.control = control,
+		.features = features,
+		.choice = choice,
+		.image = bridge_image(b),
+		.engine = bridge_engine(b),
+		.pool = bridge_pool(b),
+		.read_only = bridge_opts(b)->read_only,
+		.queues = s->queues ? s->queues : params_default_queues(processors()),
+		.depth = s->depth ? s->depth : BRIDGE_DEFAULT_DEPTH,
+	};
+
+	return ublk_device_new(&cfg, out);
+}
+
+static errint_t make_loop(const struct serve *s, struct bridge *b, const struct mode_choice *choice,
+			  struct device **out)
+{
+	const struct loop_device_config cfg = {
+		.image = bridge_image(b),
+		.engine = bridge_engine(b),
+		.path = bridge_opts(b)->image,
+		.choice = choice,
+		.read_only = bridge_opts(b)->read_only,
+	};
+
+	if (s->mode == BRIDGE_MODE_AUTO)
+		log_warn("%s; a loop device on FUSE is made instead, which works but is slower",
+			 choice->why);
+	return loop_device_new(&cfg, out);
 }
 
 static errint_t make_device(void *arg, struct bridge *b, struct device **out)
@@ -40,22 +79,10 @@ static errint_t make_device(void *arg, struct bridge *b, struct device **out)
 
 	find_facts(b, &facts, &control);
 	err = mode_choose(&facts, s->mode, &choice);
-	if (err) {
-		control_close(control);
-		return err;
-	}
-	const struct ublk_device_config cfg = {
-		.control = control,
-		.features = facts.features,
-		.choice = &choice,
-		.image = bridge_image(b),
-		.engine = bridge_engine(b),
-		.pool = bridge_pool(b),
-		.read_only = bridge_opts(b)->read_only,
-		.queues = s->queues ? s->queues : params_default_queues(processors()),
-		.depth = s->depth ? s->depth : BRIDGE_DEFAULT_DEPTH,
-	};
-	return ublk_device_new(&cfg, out);
+	if (!err && choice.mode != BRIDGE_LOOP)
+		return make_ublk(s, b, control, facts.features, &choice, out);
+	control_close(control);
+	return err ? err : make_loop(s, b, &choice, out);
 }
 
 void serve_parts(struct serve *s, struct bridge_parts *parts)

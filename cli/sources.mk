@@ -41,6 +41,8 @@ cli_library_sources = \
 	%D%/image_file.h \
 	%D%/json_output.c \
 	%D%/json_output.h \
+	%D%/loop_device.c \
+	%D%/loop_device.h \
 	%D%/new_file.c \
 	%D%/new_file.h \
 	%D%/options.c \

@@ -160,6 +160,15 @@ static errint_t begin(struct loop *l, const struct loop_opts *opts)
 	return err ? err : check_direct(l);
 }
 
+errint_t loop_probe(void)
+{
+	if (geteuid())
+		return -EACCES;
+	if (access("/dev/loop-control", R_OK | W_OK))
+		return -ENOENT;
+	return access("/dev/fuse", R_OK | W_OK) ? -ENODEV : 0;
+}
+
 errint_t loop_start(const struct loop_opts *opts, struct loop **out)
 {
 	struct loop *l = calloc(1, sizeof(*l));

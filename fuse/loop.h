@@ -8,12 +8,9 @@
  * The driver clears the device by itself when this process is gone and nobody uses it any longer;
  * until then all I/O on it fails.
  *
- * Who composes it, and how:
- *
- *	loop_start()		the device answers: its path is loop_path()
- *	loop_ended_fd()		readable when the device was taken away by somebody else (losetup
- *-d) loop_resize()		after the image was resized loop_stop()		the end, also when
- *starting or serving went wrong in between
+ * The order: loop_start(), after which the device answers; loop_resize() after the image was
+ * resized; loop_stop(), also when loop_ended_fd() told that somebody else has taken the device away
+ * (losetup -d).
  *
  * One thread at a time, which none of the session's; it may block.
  */
@@ -34,7 +31,11 @@ struct loop_opts {
 	unsigned threads;    /* as session_opts.threads */
 };
 
-/* Message logged; -ENOENT: the kernel has no loop devices, or no FUSE. */
+/* Can this process make one?  0, -EACCES: not root, -ENOENT: no loop driver, -ENODEV: no FUSE.
+ * Without a message; any thread. */
+MUST_CHECK errint_t loop_probe(void);
+
+/* Message logged. */
 MUST_CHECK errint_t loop_start(const struct loop_opts *opts, struct loop **out);
 
 /* "/dev/loop0"; valid until loop_stop(). */

@@ -31,8 +31,7 @@ static void keep(void *arg, enum log_level level, const char *message)
 
 static struct mode_facts kernel(uint64_t features)
 {
-	return (struct mode_facts){
-		.features = features, .mem_align = 512, .stable_fd = true, .loop = true};
+	return (struct mode_facts){.features = features, .mem_align = 512, .stable_fd = true};
 }
 
 static void expect(const struct mode_facts *f, enum bridge_mode want, enum bridge_mode mode,
@@ -102,9 +101,13 @@ static void test_no_driver(void **state)
 	f.driver = -ENOENT;
 	expect(&f, BRIDGE_MODE_AUTO, BRIDGE_LOOP, "not loaded");
 	refuse(&f, BRIDGE_COPY, -ENOENT, "not loaded", "modprobe ublk_drv");
-	f.loop = false;
+	f.loop = -ENOENT;
 	refuse(&f, BRIDGE_MODE_AUTO, -ENOENT, "not loaded", "modprobe ublk_drv");
-	refuse(&f, BRIDGE_LOOP, -ENOTSUP, "cannot make loop devices", "");
+	refuse(&f, BRIDGE_LOOP, -ENOENT, "no loop driver", "modprobe loop");
+	f.loop = -ENODEV;
+	refuse(&f, BRIDGE_LOOP, -ENODEV, "no FUSE", "modprobe fuse");
+	f.loop = -EACCES;
+	refuse(&f, BRIDGE_LOOP, -EACCES, "only root", "");
 
 	f.driver = -EACCES;
 	refuse(&f, BRIDGE_MODE_AUTO, -EACCES, "only root", "sudo");

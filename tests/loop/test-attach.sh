@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+# attach in mode loop: the same commands as on ublk, on any kernel.
+. "$TEST_ENV"
+. "$top_srcdir/tests/loop/loop-lib.sh"
+require jq --version
+validate=$top_builddir/tests/cli/validate-json
+schemas=$top_srcdir/docs/schema
+tree=$top_srcdir
+mkdir files mnt
+cp -a "$tree"/{common,image,docs} /usr/include/linux files/
+find files -name '*.o' -delete
+files_of files >want
+
+# attach IMAGE [OPTION...]: $device, and $bridge, the process that serves it.
+attach() {
+	device=$(ublk-img attach --mode=loop "${@:2}" "$1" 2>err) || fail "$(cat err)"
+	bridge=$(ublk-img list --json | jq ".devices[] | select(.device == \"$device\") | .pid")
+	[ -n "$bridge" ] || fail "$device is not listed: $(ublk-img list)"
+}
+detached() {
+	[ "$(ublk-img list --json | jq '.devices | length')" = 0 ] || fail "$(ublk-img list)"
+	await_unused
+}
+
+# Where the kernel has no ublk, loop is chosen, and that is said.
+ublk-img create --zstd=1 a.ublk 512M
+if [ ! -e /dev/ublk-control ]; then
+	device=$(ublk-img attach a.ublk 2>err)
+	[[ $device == /dev/loop* ]] || fail "attached as $device"
+	grep -q 'loop device on FUSE' err || fail "$(cat err)"
+	ublk-img detach "$device"
+	detached
+fi
+
+# What it is; who has it.
+attach a.ublk --name=disk
+ublk-img list --json >list.json
+"$validate" "$schemas/list.json" <list.json
+[ "$(jq -r '.devices[] | [.mode, .name, .read_only, .virtual_size] | join(" ")' list.json)" = \
+	"loop disk false 536870912" ] || fail "$(cat list.json)"
+[ "$(blockdev --getsize64 --getss --getro "$device" | paste -sd ' ')" = "536870912 512 0" ]
+[ "$(losetup -n -O DIO "$device" | tr -d ' ')" = 1 ] || fail "$device uses the page cache"
+ublk-img info --json a.ublk >info.json
+"$validate" "$schemas/info.json" <info.json
+[ "$(jq -r .attached.device info.json)" = "$device" ] || fail "$(cat info.json)"
+expect_status 1 ublk-img attach --mode=loop a.ublk 2>err
+grep -q "a.ublk is attached as $device (pid $bridge); detach it first" err || fail "$(cat err)"
+
+# A file system with real files, there after detaching and attaching.
+for fs in ext4 xfs; do
+	command -v "mkfs.$fs" >/dev/null || continue
+	blkdiscard -f "$device"
+	"mkfs.$fs" -q "$device" 2>mkfs.err || fail "$(cat mkfs.err)"
+	mount "$device" mnt
+	cp -a files/. mnt/
+	expect_status 1 ublk-img detach disk 2>err
+	grep -q "$device is in use: mounted on .*/mnt" err || fail "$(cat err)"
+	umount mnt
+	ublk-img detach disk
+	detached
+	ublk-img check --data a.ublk >/dev/null
+	[ "$(ublk-img info --json a.ublk | jq .clusters.zstd)" -gt 10 ] || fail "nothing was compressed"
+
+	attach a.ublk --name=disk --read-only
+	[ "$(blockdev --getro "$device")" = 1 ]
+	case $fs in
+	ext4) e2fsck -fn "$device" >fsck.out 2>&1 || fail "$(cat fsck.out)" ;;
+	xfs) xfs_repair -n "$device" >fsck.out 2>&1 || fail "$(cat fsck.out)" ;;
+	esac
+	mount -o ro "$device" mnt
+	files_of mnt >got
+	cmp want got
+	umount mnt
+	ublk-img detach a.ublk
+	detached
+	attach a.ublk --name=disk
+done
+
+# SIGTERM: what is cached gets into the image.
+echo cached | dd of="$device" bs=512 conv=notrunc,sync status=none
+kill "$bridge"
+await gone "$bridge"
+detached
+ublk-img info a.ublk | grep -q '^state: *clean$' || fail "$(ublk-img info a.ublk)"
+
+# Killed: the device fails, nothing hangs, and what was flushed is in the image.
+attach a.ublk
+[ "$(head -c 6 "$device")" = cached ] || fail "not written"
+echo flushed | dd of="$device" bs=512 conv=notrunc,sync,fsync oflag=direct status=none
+exec {user}<"$device"
+kill -KILL "$bridge"
+await gone "$bridge"
+status=0
+timeout 20 dd bs=4k count=1 skip=1000 iflag=direct status=none <&"$user" >got 2>err || status=$?
+[ "$status" = 1 ] || fail "read without a server: $status"
+grep -q 'Input/output error' err || fail "$(cat err)"
+exec {user}<&-
+detached
+[ "$(blockdev --getsize64 "$device")" = 0 ] || fail "$device is still there"
+attach a.ublk
+[ "$(head -c 7 "$device")" = flushed ] || fail "lost"
+ublk-img detach "$device"
+ublk-img check --data a.ublk >/dev/null
+
+# Sectors of 4096 bytes; several at once; all go.
+ublk-img create --sector-size=4096 b.ublk 64M
+attach b.ublk
+[ "$(blockdev --getss "$device")" = 4096 ]
+attach a.ublk
+[ "$(ublk-img list --json | jq '.devices | length')" = 2 ]
+ublk-img detach --all
+detached
+
+# In the foreground, as service managers run it.
+spawn ublk-img attach --mode=loop --foreground b.ublk >device.out
+await test -s device.out
+device=$(head -n 1 device.out)
+head -c 1M /dev/urandom >bytes
+dd if=bytes of="$device" bs=64k oflag=direct status=none
+kill -TERM "$spawned_pid"
+join
+detached
+[ "$(ublk-img info --json b.ublk | jq .clusters.raw)" = 16 ] || fail "$(ublk-img info b.ublk)"
