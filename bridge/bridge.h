@@ -10,6 +10,7 @@
 #ifndef BRIDGE_BRIDGE_H
 #define BRIDGE_BRIDGE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -57,6 +58,14 @@ struct pool *bridge_pool(struct bridge *b);
 const struct bridge_opts *bridge_opts(const struct bridge *b);
 /* NULL before it was made. */
 struct device *bridge_device(struct bridge *b);
+
+/*
+ * What the control socket tells, for compositions that tell it in other ways: the document of
+ * `info` for the image as @name (NULL: its path), a new reference, message logged on failure; and
+ * the members "engine" and "image_io" of the document of `stats`, added to @to.  Any thread.
+ */
+MUST_CHECK errint_t bridge_info(struct bridge *b, const char *name, json_t **out);
+void bridge_add_stats(struct bridge *b, json_t *to);
 
 /*
  * Methods of the control socket use any of these only between begin and end, which keep them from

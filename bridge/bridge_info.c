@@ -93,21 +93,27 @@ static json_t *attached(struct bridge *b)
 	return json_build_finish(&o);
 }
 
+errint_t bridge_info(struct bridge *b, const char *name, json_t **out)
+{
+	struct report report;
+	errint_t err = report_gather(b->image, &report);
+
+	if (err)
+		return err;
+	*out = report_info_json(&report, name ? name : b->opts->image);
+	json_object_set_new(*out, "attached", attached(b));
+	return 0;
+}
+
 /* {"image": "as the user named it"} */
 static errint_t info(void *arg, struct socket_request *rq, json_t **result)
 {
-	const char *name = json_string_value(json_object_get(rq->params, "image"));
 	struct bridge *b = arg;
-	struct report report;
 	errint_t err = bridge_use_begin(b);
 
 	if (err)
 		return err;
-	err = report_gather(b->image, &report);
-	if (!err) {
-		*result = report_info_json(&report, name ? name : b->opts->image);
-		json_object_set_new(*result, "attached", attached(b));
-	}
+	err = bridge_info(b, json_string_value(json_object_get(rq->params, "image")), result);
 	bridge_use_end(b);
 	return err;
 }
@@ -161,6 +167,7 @@ static json_t *engine_json(const struct engine_stats *s)
 		{"cache_hits", s->cache_hits},
 		{"cache_misses", s->cache_misses},
 		{"cache_bytes", s->cache_bytes},
+		{"repacked", s->repacked},
 	};
 	json_t *obj = json_object();
 
@@ -170,21 +177,27 @@ static json_t *engine_json(const struct engine_stats *s)
 	return obj;
 }
 
+void bridge_add_stats(struct bridge *b, json_t *to)
+{
+	struct engine_stats es;
+	struct image_stats is;
+
+	engine_get_stats(b->engine, &es);
+	image_get_stats(b->image, &is);
+	json_object_set_new(to, "engine", engine_json(&es));
+	json_object_set_new(to, "image_io", report_stats_json(&is));
+}
+
 static errint_t stats(void *arg, struct socket_request *rq, json_t **result)
 {
 	struct bridge *b = arg;
-	struct engine_stats es;
-	struct image_stats is;
 	errint_t err = bridge_use_begin(b);
 
 	(void)rq;
 	if (err)
 		return err;
-	engine_get_stats(b->engine, &es);
-	image_get_stats(b->image, &is);
 	*result = about(b);
-	json_object_set_new(*result, "engine", engine_json(&es));
-	json_object_set_new(*result, "image_io", report_stats_json(&is));
+	bridge_add_stats(b, *result);
 	bridge_use_end(b);
 	return 0;
 }

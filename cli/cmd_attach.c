@@ -98,17 +98,22 @@ static errint_t attach(struct invocation *inv, const char *image, const char *lo
 	struct bridge_parts parts;
 	errint_t err;
 
-	serve_parts(&serve, &parts);
+	err = serve_parts(&serve, &parts);
+	if (err)
+		return err;
 	const struct daemon_opts opts = {
 		.bridge = {.image = image, .name = o->name, .read_only = o->read_only},
 		.parts = &parts,
 		.log_file = log,
 	};
-	if (o->foreground)
-		return daemon_run(&opts, ready, &result);
-	err = daemon_start(&opts, device);
-	if (!err)
-		ready(&result, device);
+	if (o->foreground) {
+		err = daemon_run(&opts, ready, &result);
+	} else {
+		err = daemon_start(&opts, device);
+		if (!err)
+			ready(&result, device);
+	}
+	serve_free(&serve);
 	return err;
 }
 

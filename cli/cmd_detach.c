@@ -10,10 +10,12 @@
 #include "cli/options.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "fuse/session.h"
 
 /* Writing out what is cached for a device takes its time. */
 #define DETACH_MS 180000
 #define GONE_MS	  30000
+#define VIEWS_MS  20000
 
 struct detach_opts {
 	bool all, force, json;
@@ -25,14 +27,48 @@ struct detach {
 	errint_t err; /* the first */
 };
 
+/* Where views of the image are mounted; NULL: nowhere, or it cannot be told. */
+static json_t *mounted_views(struct bridge_client *c)
+{
+	json_t *result = NULL, *views;
+	errint_t err = client_call(c, "views", NULL, -1, VIEWS_MS, &result);
+
+	if (err)
+		return NULL;
+	views = json_incref(json_object_get(result, "views"));
+	json_decref(result);
+	return views;
+}
+
+/* Nobody answers there any more. */
+static void unmount_views(json_t *views)
+{
+	json_t *dir;
+	size_t i;
+
+	json_array_foreach(views, i, dir)
+	{
+		const char *path = json_string_value(dir);
+
+		if (session_is_mounted(path) && session_unmount(path, true))
+			log_warn("%s: a view of the image is left there; \"ublk-img umount %s\" "
+				 "removes it",
+				 path, path);
+	}
+}
+
 static errint_t detach_one(struct detach *d, struct bridge_client *c)
 {
 	const char *device = client_text(c, "device");
+	json_t *views = mounted_views(c);
 	errint_t err = client_call(c, "detach", json_pack("{s:b}", "force", d->force), -1,
 				   DETACH_MS, NULL);
 
 	if (!err)
 		err = client_wait_gone(c, GONE_MS);
+	if (!err)
+		unmount_views(views);
+	json_decref(views);
 	if (err)
 		return err;
 	log_info("%s is detached", device);

@@ -10,6 +10,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "bridge/client.h"
 #include "cli/background.h"
 #include "cli/commands.h"
 #include "cli/image_file.h"
@@ -32,6 +33,9 @@ struct mount_opts {
 
 /* Seconds for requests that are under way to end. */
 enum { STOP_SECONDS = 60 };
+
+/* Milliseconds that a bridge has for beginning to serve a view. */
+enum { HAND_OVER_MS = 20000 };
 
 /* Everything that a mounted view consists of. */
 struct mounted {
@@ -227,6 +231,86 @@ static errint_t serve(struct mounted *m)
 	return err ? err : end;
 }
 
+/* ---- an image that is attached ----------------------------------------------------------- */
+
+static errint_t check_attached(const struct mounted *m, const struct bridge_client *c)
+{
+	if (m->o->mode == READ_WRITE)
+		return log_fail(
+			-EBUSY,
+			"%s is attached as %s, through which it is written: mount it without "
+			"-o rw",
+			m->path, client_text(c, "device"));
+	if (m->o->foreground)
+		return log_fail(-EINVAL,
+				"%s is attached as %s: process %ld serves the view, so there is "
+				"nothing to be done with --foreground",
+				m->path, client_text(c, "device"), client_pid(c));
+	return 0;
+}
+
+/* Have the bridge serve what is mounted by @fd. */
+static errint_t hand_over(const struct mounted *m, struct bridge_client *c, const char *image,
+			  int fd)
+{
+	struct stat st;
+	json_t *result = NULL;
+	errint_t err;
+
+	if (stat(image, &st))
+		return log_errno("%s: cannot look at the image", image);
+	err = client_call(c, "mount",
+			  json_pack("{s:s, s:s, s:I, s:I, s:I}", "dir", m->dir, "image", image,
+				    "uid", (json_int_t)st.st_uid, "gid", (json_int_t)st.st_gid,
+				    "mode", (json_int_t)(st.st_mode & 0666)),
+			  fd, HAND_OVER_MS, &result);
+	json_decref(result);
+	if (!err && stat(m->dir, &st))
+		err = log_errno("%s: the mounted view does not answer", m->dir);
+	return err;
+}
+
+/* The bridge that has the image serves its view as well. */
+static errint_t mount_attached(struct mounted *m, struct bridge_client *c, const char *dir)
+{
+	CLEANUP(close) int fd = -1;
+	const char *image = client_text(c, "image");
+	errint_t err = check_attached(m, c);
+
+	if (!err)
+		err = check_dir(dir, &m->dir);
+	if (!err)
+		err = check_fuse();
+	if (err)
+		return err;
+	const struct session_opts opts = {
+		.dir = m->dir,
+		.source = image,
+		.read_only = true,
+		.allow_other = geteuid() == 0,
+	};
+	err = session_mount(&opts, &fd);
+	if (err)
+		return err;
+	err = hand_over(m, c, image, fd);
+	close(steal_fd(&fd));
+	if (err && session_unmount(m->dir, true))
+		log_warn("%s: is left mounted; \"ublk-img umount %s\" removes it", m->dir, m->dir);
+	return err;
+}
+
+static errint_t mount_unattached(struct mounted *m, const char *dir)
+{
+	bool child = false;
+	errint_t err = prepare(m, dir);
+
+	if (!err && !m->o->foreground)
+		err = background_start(&m->background, m->dir, &child);
+	if (!err && (m->o->foreground || child))
+		err = serve(m);
+	return err;
+}
+
 static errint_t run_mount(struct invocation *inv)
 {
 	struct mounted m = {
@@ -235,13 +319,13 @@ static errint_t run_mount(struct invocation *inv)
 		.background.ready = -1,
 		.signals = -1,
 	};
-	bool child = false;
-	errint_t err = prepare(&m, inv->args[1]);
+	CLEANUP(client) struct bridge_client c;
+	errint_t err = client_find(m.path, &c);
 
-	if (!err && !m.o->foreground)
-		err = background_start(&m.background, m.dir, &child);
-	if (!err && (m.o->foreground || child))
-		err = serve(&m);
+	if (!err)
+		err = mount_attached(&m, &c, inv->args[1]);
+	else if (err == -ENOENT)
+		err = mount_unattached(&m, inv->args[1]);
 	free(m.image_path);
 	free(m.dir);
 	if (m.signals >= 0)
@@ -274,6 +358,7 @@ static const struct cmd_example examples[] = {
 	{"mount disk.ublk /mnt", "Show an image under /mnt."},
 	{"mount -o rw disk.ublk /mnt && mkfs.ext4 /mnt/disk", "Make a file system in it."},
 	{"umount /mnt", "Wait until the image is closed."},
+	{"mount /dev/ublkb0 /mnt", "Show the image that is attached there."},
 	{NULL, NULL},
 };
 
@@ -294,7 +379,11 @@ const struct command cmd_mount = {
 		" disk        the disk itself, as a raw file with holes where nothing is stored\n\n"
 		"A process in the background serves it, and closes the image when the view is "
 		"unmounted, or when SIGTERM comes. The files have the owner of the image and its "
-		"permissions.",
+		"permissions.\n\n"
+		"An image that is attached, which may be named by its device or its name as well, is "
+		"shown by the process that serves the device, while that is in use: disk can be read, "
+		"and changes as the device is written. The view ends when the device is "
+		"detached.",
 	.examples = examples,
 	.run = run_mount,
 };

@@ -8,6 +8,7 @@
 #include "bridge/control.h"
 #include "bridge/params.h"
 #include "bridge/ublk_device.h"
+#include "cli/bridge_views.h"
 #include "cli/loop_device.h"
 #include "common/log.h"
 #include "fuse/loop.h"
@@ -71,12 +72,13 @@ static errint_t make_loop(const struct serve *s, struct bridge *b, const struct 
 
 static errint_t make_device(void *arg, struct bridge *b, struct device **out)
 {
-	const struct serve *s = arg;
+	struct serve *s = arg;
 	struct mode_choice choice;
 	struct mode_facts facts;
 	struct control *control;
 	errint_t err;
 
+	bridge_views_begin(s->views, b);
 	find_facts(b, &facts, &control);
 	err = mode_choose(&facts, s->mode, &choice);
 	if (!err && choice.mode != BRIDGE_LOOP)
@@ -85,7 +87,33 @@ static errint_t make_device(void *arg, struct bridge *b, struct device **out)
 	return err ? err : make_loop(s, b, &choice, out);
 }
 
-void serve_parts(struct serve *s, struct bridge_parts *parts)
+static void end_views(void *arg, struct bridge *b)
 {
-	*parts = (struct bridge_parts){.make_device = make_device, .arg = s};
+	struct serve *s = arg;
+
+	(void)b;
+	bridge_views_end(s->views);
+}
+
+errint_t serve_parts(struct serve *s, struct bridge_parts *parts)
+{
+	errint_t err = bridge_views_new(&s->views);
+
+	if (err)
+		return err;
+	s->methods[0] = (struct socket_method){"mount", bridge_views_mount, s->views};
+	s->methods[1] = (struct socket_method){"views", bridge_views_list, s->views};
+	s->methods[2] = (struct socket_method){.name = NULL};
+	*parts = (struct bridge_parts){
+		.make_device = make_device,
+		.end = end_views,
+		.methods = s->methods,
+		.arg = s,
+	};
+	return 0;
+}
+
+void serve_free(struct serve *s)
+{
+	bridge_views_free(s->views);
 }

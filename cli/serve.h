@@ -8,14 +8,24 @@
 
 #include "bridge/bridge.h"
 #include "bridge/mode.h"
+#include "bridge/socket.h"
+
+struct bridge_views;
 
 struct serve {
 	enum bridge_mode mode; /* asked for; BRIDGE_MODE_AUTO: the best */
 	unsigned queues;       /* 0: by the number of processors */
 	unsigned depth;	       /* 0: BRIDGE_DEFAULT_DEPTH */
+
+	/* serve_parts()'s own. */
+	struct bridge_views *views;
+	struct socket_method methods[3];
 };
 
-/* Fills @parts for a bridge as @s, which outlives it, says. */
-void serve_parts(struct serve *s, struct bridge_parts *parts);
+/* Fills @parts for a bridge as @s, which outlives it, says.  Message logged. */
+MUST_CHECK errint_t serve_parts(struct serve *s, struct bridge_parts *parts);
+
+/* After the bridge's end. */
+void serve_free(struct serve *s);
 
 #endif

@@ -11,6 +11,8 @@ cli_library_sources = \
 	%D%/background.h \
 	%D%/blocks.c \
 	%D%/blocks.h \
+	%D%/bridge_views.c \
+	%D%/bridge_views.h \
 	%D%/cmd_attach.c \
 	%D%/cmd_check.c \
 	%D%/cmd_compare.c \

@@ -76,6 +76,40 @@ for fs in ext4 xfs; do
 	attach a.ublk --name=disk
 done
 
+# Its view is mounted while it is attached: by any of its names, more than once; it shows what is
+# written, and goes when the device does.
+mkdir view1 view2
+ublk-img mount "$device" view1
+ublk-img mount disk view2
+expect_status 1 ublk-img mount -o rw a.ublk mnt 2>err
+grep -q "a.ublk is attached as $device, .* without -o rw" err || fail "$(cat err)"
+expect_status 1 ublk-img mount --foreground a.ublk mnt 2>err
+grep -q "process $bridge serves the view" err || fail "$(cat err)"
+expect_status 1 ublk-img mount a.ublk view1 2>err
+grep -q "mounted there already" err || fail "$(cat err)"
+[ "$(jq -r .attached.device view1/info.json)" = "$device" ]
+[ "$(stat -c '%a %s' view1/disk)" = "$(stat -c %a a.ublk | tr 2367 0145) 536870912" ] || fail "$(stat view1/disk)"
+for _ in 1 2; do
+	head -c 3M /dev/urandom >bytes
+	dd if=bytes of="$device" bs=1M seek=7 oflag=direct conv=fsync status=none
+	for view in view1 view2; do
+		dd if=$view/disk bs=1M skip=7 count=3 status=none | cmp - bytes
+	done
+done
+# Six reads of 1 MiB; the kernel may have asked for them in smaller pieces.
+[ "$(jq .view.read.bytes view2/stats.json)" -ge $((6 << 20)) ] || fail "$(cat view2/stats.json)"
+[ "$(jq .image_io.clusters_allocated view2/stats.json)" -gt 0 ]
+jq -e '.engine.requests | has("read")' view1/stats.json >/dev/null
+grep -q '^ublk_img_image_io_commits_total' view1/metrics
+ublk-img umount view1
+[ "$(ublk-img list --json | jq '.devices | length')" = 1 ]
+[ "$(jq -r .attached.device view2/info.json)" = "$device" ]
+ublk-img mount a.ublk view1
+ublk-img detach disk
+[ -z "$(mounts_here)" ] || fail "left mounted: $(mounts_here)"
+detached
+attach a.ublk --name=disk
+
 # SIGTERM: what is cached gets into the image.
 echo cached | dd of="$device" bs=512 conv=notrunc,sync status=none
 kill "$bridge"
