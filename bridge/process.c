@@ -4,6 +4,7 @@
 #include "bridge/process.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -125,6 +126,10 @@ errint_t process_prepare(void)
 		log_warn("cannot set PR_SET_IO_FLUSHER (%m): with too little memory the device "
 			 "may hang");
 	lower_oom_score();
+	/* Nothing is allocated on the way of a request, so few arenas do for many threads, and a
+	 * free buffer goes back to the kernel. */
+	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 	return 0;
 }
 

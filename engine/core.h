@@ -52,7 +52,7 @@ struct engine {
 	struct repacker *repacker; /* the same */
 
 	/* engine_maintain()'s. */
-	uint64_t lookups; /* of the cache, when it was last used */
+	uint64_t activity; /* at the last call */
 	unsigned idle_calls;
 	struct engine_thread *janitor; /* NULL until first needed */
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
 
+#include <malloc.h>
+
 #include "engine/core.h"
 
-/* Calls in a row that find the cache unused before its memory is given back. */
+/* Calls in a row that find nothing done before memory is given back. */
 #define IDLE_CALLS 10u
 
 /* What was written in parts is compressed when nobody has written to it for so many calls, for so
@@ -11,16 +13,30 @@
 #define REPACK_AGE 5u
 #define REPACK_MS  250u
 
-static void shrink_idle_cache(struct engine *e)
+/* A number that changes when anything is done. */
+static uint64_t activity(struct engine *e)
 {
-	struct cache_stats s;
+	struct engine_stats s;
+	uint64_t n;
 
-	cache_get_stats(e->cache, &s);
-	if (s.hits + s.misses != e->lookups) {
-		e->lookups = s.hits + s.misses;
+	engine_get_stats(e, &s);
+	n = s.cache_hits + s.cache_misses + s.repacked;
+	for (unsigned op = 0; op < REQ_OPS; op++)
+		n += s.requests[op];
+	return n;
+}
+
+/* What nobody needs now goes back to the kernel: there may be many idle bridges. */
+static void shrink_when_idle(struct engine *e)
+{
+	uint64_t n = activity(e);
+
+	if (n != e->activity) {
+		e->activity = n;
 		e->idle_calls = 0;
 	} else if (++e->idle_calls == IDLE_CALLS) {
 		cache_shrink(e->cache);
+		malloc_trim(0);
 	}
 }
 
@@ -36,7 +52,7 @@ errint_t engine_maintain(struct engine *e)
 {
 	errint_t err = 0;
 
-	shrink_idle_cache(e);
+	shrink_when_idle(e);
 	if (e->repacker) {
 		repacker_tick(e->repacker);
 		err = repack(e, REPACK_AGE, REPACK_MS);
