@@ -95,6 +95,10 @@ MUST_CHECK errint_t thread_codec(struct engine_thread *t, unsigned id, struct co
 MUST_CHECK errint_t read_segs(struct engine_thread *t, uint8_t *buf, const struct seg *segs,
 			      unsigned n);
 
+/* read.c: read from a snapshot that is open; NULL: from the head. */
+MUST_CHECK errint_t read_through(struct engine_thread *t, struct snapshot_view *v, void *buf,
+				 uint64_t off, size_t len);
+
 /* read.c: decompress the cluster of @s into @dst, a cluster's room.  A guard is held. */
 MUST_CHECK errint_t read_cluster(struct engine_thread *t, const struct seg *s, uint8_t *dst);
 

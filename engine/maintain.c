@@ -4,6 +4,8 @@
 #include <malloc.h>
 
 #include "engine/core.h"
+#include "image/snapshot.h"
+#include "image/txn.h"
 
 /* Calls in a row that find nothing done before memory is given back. */
 #define IDLE_CALLS 10u
@@ -12,6 +14,11 @@
  * many milliseconds of each call: a quarter of one processor. */
 #define REPACK_AGE 5u
 #define REPACK_MS  250u
+
+/* Space of deleted snapshots is freed for so many milliseconds of each call, so many steps at a
+ * time. */
+#define RECLAIM_MS    250u
+#define RECLAIM_STEPS 64u
 
 /* A number that changes when anything is done. */
 static uint64_t activity(struct engine *e)
@@ -48,6 +55,18 @@ static errint_t repack(struct engine *e, unsigned age, unsigned ms)
 	return err ? err : repacker_run(e->repacker, e->janitor, age, ms, &more);
 }
 
+/* For a part of each second; whoever waits for the end of a deletion calls snapshot_reclaim(). */
+static errint_t reclaim(struct engine *e)
+{
+	uint64_t until = now_ms() + RECLAIM_MS;
+	bool more = true;
+	errint_t err = 0;
+
+	while (!err && more && now_ms() < until)
+		err = snapshot_reclaim(e->im, RECLAIM_STEPS, &more);
+	return err;
+}
+
 errint_t engine_maintain(struct engine *e)
 {
 	errint_t err = 0;
@@ -57,6 +76,8 @@ errint_t engine_maintain(struct engine *e)
 		repacker_tick(e->repacker);
 		err = repack(e, REPACK_AGE, REPACK_MS);
 	}
+	if (!err)
+		err = reclaim(e);
 	return err ? err : image_maintain(e->im);
 }
 

@@ -131,7 +131,8 @@ errint_t read_segs(struct engine_thread *t, uint8_t *buf, const struct seg *segs
 	return 0;
 }
 
-errint_t engine_read(struct engine_thread *t, void *buf, uint64_t off, size_t len)
+errint_t read_through(struct engine_thread *t, struct snapshot_view *v, void *buf, uint64_t off,
+		      size_t len)
 {
 	struct read_plan *p = &t->rplan;
 	uint8_t *at = buf;
@@ -139,7 +140,8 @@ errint_t engine_read(struct engine_thread *t, void *buf, uint64_t off, size_t le
 	assert(off % SECTOR_SIZE == 0 && len % SECTOR_SIZE == 0);
 	while (len) {
 		uint32_t ask = len < READ_BYTES ? (uint32_t)len : READ_BYTES;
-		errint_t err = plan_read(t->e->im, off, ask, IMAGE_MAY_BLOCK, p);
+		errint_t err = v ? plan_read_snapshot(v, off, ask, IMAGE_MAY_BLOCK, p)
+				 : plan_read(t->e->im, off, ask, IMAGE_MAY_BLOCK, p);
 
 		if (err)
 			return err;
@@ -153,4 +155,9 @@ errint_t engine_read(struct engine_thread *t, void *buf, uint64_t off, size_t le
 		len -= p->len;
 	}
 	return 0;
+}
+
+errint_t engine_read(struct engine_thread *t, void *buf, uint64_t off, size_t len)
+{
+	return read_through(t, NULL, buf, off, len);
 }

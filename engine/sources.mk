@@ -24,5 +24,7 @@ engine_sources = \
 	%D%/repack.c \
 	%D%/repack.h \
 	%D%/resize.c \
+	%D%/snapshot.c \
+	%D%/snapshot.h \
 	%D%/stats.h \
 	%D%/write.c

@@ -142,6 +142,9 @@ MUST_CHECK errint_t alloc_reserve_clusters(struct image *im, unsigned want, uint
 /* Reserve @n consecutive units for nodes, the snapshot table or the journal. */
 MUST_CHECK errint_t alloc_reserve_meta(struct image *im, unsigned n, uint64_t *unit,
 				       struct need *need);
+/* The same for a run that a checkpoint needs (A3), on space that the host has really allocated.
+ * Lock not held; may block, but for no commit and no guard.  -ENOSPC. */
+MUST_CHECK errint_t alloc_reserve_run(struct image *im, unsigned n, uint64_t *unit);
 /* Reserve @n consecutive units for a batch of blobs. */
 MUST_CHECK errint_t alloc_reserve_batch(struct image *im, unsigned n, uint64_t *unit,
 					struct need *need);

@@ -391,3 +391,29 @@ errint_t alloc_meta_reserve(struct image *im, unsigned n)
 		}
 	}
 }
+
+errint_t alloc_reserve_run(struct image *im, unsigned n, uint64_t *unit)
+{
+	struct need need = {0};
+	errint_t err;
+
+	for (;;) {
+		pthread_mutex_lock(&im->lock);
+		err = alloc_reserve_meta(im, n, unit, &need);
+		pthread_mutex_unlock(&im->lock);
+		if (err != -EAGAIN)
+			break;
+		err = need.kind == NEED_SPACE ? grow(im) : image_satisfy(im, &need);
+		if (err)
+			return err;
+	}
+	if (err)
+		return err;
+	struct extent e = {*unit << UNIT_SHIFT, (uint64_t)n << UNIT_SHIFT};
+	err = store_allocate(im->st, e.off, e.len);
+	if (err) {
+		SCOPED_LOCK(&im->lock);
+		alloc_release(im, e);
+	}
+	return err;
+}

@@ -41,7 +41,7 @@ void *ckpt_block(struct ckpt_buf *b, uint64_t off)
 
 /* --- freeze ---------------------------------------------------------------------------------- */
 
-static void fill_super(struct image *im, struct ckpt *c, struct desc root, bool clean)
+static void fill_super(struct image *im, struct ckpt *c, bool clean)
 {
 	struct disk_super *sb = &c->sb;
 
@@ -52,8 +52,12 @@ static void fill_super(struct image *im, struct ckpt *c, struct desc root, bool 
 	sb->size = le64_make(im->size);
 	sb->levels = im->map.levels;
 	sb->epoch = le32_make(im->epoch);
+	sb->snaptab = desc_to_disk(im->snaps.table);
+	sb->nsnapshots = le32_make(im->snaps.n);
+	sb->next_snapshot = le32_make(im->snaps.next_id);
+	sb->ro_compat = le64_make(im->ro_compat);
 	sb->head_parent = le32_make(im->head_parent);
-	sb->root = desc_to_disk(root);
+	sb->root = desc_to_disk(im->map.root_desc);
 	sb->journal_offset = le64_make(im->journal.offset);
 	sb->journal_length = le64_make(im->journal.length);
 	sb->journal_pos = le64_make(im->journal.head);
@@ -68,18 +72,20 @@ static void fill_super(struct image *im, struct ckpt *c, struct desc root, bool 
 
 static errint_t freeze(struct image *im, struct ckpt *c, const struct ckpt_change *change)
 {
-	struct desc root;
 	errint_t err = txn_close_open(im, &c->pos);
 
 	if (err)
 		return err;
 	if (change && change->freeze)
 		change->freeze(im, change->arg);
-	map_freeze(im, &c->buf, c->old, &c->nold, &root);
+	map_freeze(im, &c->buf, c->old, &c->nold);
+	if (change && change->frozen)
+		change->frozen(im, change->arg);
+	snapshot_freeze(im, &c->buf);
 	alloc_freeze(im, &c->buf);
 	if (im->failed)
 		return im->failed;
-	fill_super(im, c, root, change && change->clean);
+	fill_super(im, c, change && change->clean);
 	if (RULE_BROKEN(im, journal_reuse_early))
 		im->journal.start = im->journal.head;
 	return 0;
@@ -109,7 +115,7 @@ static errint_t reserve_nodes(struct image *im, unsigned nodes)
 	errint_t err = alloc_meta_reserve(im, nodes + 2 * (im->dirty_cap + MAX_LEVELS));
 
 	pthread_mutex_lock(&im->lock);
-	im->alloc.meta_short = err;
+	im->alloc.meta_short = err || im->snaps.short_run;
 	pthread_mutex_unlock(&im->lock);
 	return err == -ENOSPC ? alloc_meta_reserve(im, nodes) : err;
 }
@@ -130,19 +136,25 @@ static unsigned nodes_to_expect(struct image *im, unsigned dirty)
 static errint_t reserve_and_freeze(struct image *im, struct ckpt *c,
 				   const struct ckpt_change *change)
 {
-	unsigned nodes = 0, blocks = 0;
+	unsigned nodes = 0, blocks = 0, snapshots = change ? change->snapshots : 0;
 
 	for (;;) {
+		errint_t err = snapshot_reserve(im, snapshots);
+		if (err)
+			return err;
 		pthread_mutex_lock(&im->lock);
 		while (im->txns.commit_busy && !im->failed)
 			image_wait(im);
-		errint_t err = im->failed;
+		err = im->failed;
+		unsigned table = snapshot_freeze_blocks(im, snapshots);
 		unsigned dirty = im->map.dirty + MAX_LEVELS;
-		unsigned more = alloc_freeze_blocks(im, dirty);
+		unsigned more = alloc_freeze_blocks(im, dirty + table) + table;
 		uint64_t region;
 		bool load = map_freeze_needs(im, &region);
+		bool ready = load || snapshot_freeze_ready(im, snapshots, &region);
 
-		if (!err && !load && dirty <= nodes && more <= blocks) {
+		load |= !ready && region != UINT64_MAX;
+		if (!err && ready && !load && dirty <= nodes && more <= blocks) {
 			im->txns.commit_busy = true;
 			err = freeze(im, c, change);
 			if (err) {
@@ -228,6 +240,7 @@ static void retire(struct image *im, struct ckpt *c)
 	im->journal.start = le64_get(c->sb.journal_pos);
 	for (unsigned i = 0; i < c->nold; i++)
 		alloc_release(im, c->old[i]);
+	snapshot_retire(im);
 	im->stats.checkpoints++;
 	im->stats.datasyncs++;
 	im->stats.dsync_writes += 2;

@@ -26,6 +26,9 @@ struct ckpt_change {
 	/* Change the head in memory before it is serialised: in the freeze, im->lock held, no I/O.
 	 */
 	void (*freeze)(struct image *im, void *arg);
+	/* The same behind the freeze of the map, before that of the snapshot table. */
+	void (*frozen)(struct image *im, void *arg);
+	unsigned snapshots; /* records that this adds */
 	void *arg;
 	bool clean; /* set CLEAN: nobody writes after this */
 };

@@ -15,6 +15,7 @@
 
 #include "common/cleanup.h"
 #include "image/alloc.h"
+#include "image/frozen.h"
 #include "image/guard.h"
 #include "image/image.h"
 #include "image/journal.h"
@@ -29,6 +30,7 @@
 enum need_kind {
 	NEED_NOTHING,
 	NEED_NODE,	 /* a node is not in memory */
+	NEED_FROZEN,	 /* a node of a snapshot is not in memory */
 	NEED_REGION,	 /* a region's bitmap is not in memory */
 	NEED_SPACE,	 /* no free space in the file as it is */
 	NEED_COMMIT,	 /* the open transaction is full */
@@ -39,6 +41,7 @@ enum need_kind {
 struct need {
 	enum need_kind kind;
 	struct node_ref node;
+	uint64_t nclusters; /* FROZEN: of the snapshot's disk */
 	uint64_t region;
 	uint64_t events;      /* im->events when the lock was held */
 	uint64_t checkpoints; /* done when NEED_CHECKPOINT was raised */
@@ -87,6 +90,7 @@ struct image {
 	uint64_t replayed;
 
 	struct snapshots snaps;
+	struct frozen frozen;
 	struct map map;
 	struct alloc alloc;
 	struct guards guards;
@@ -94,6 +98,18 @@ struct image {
 	struct txns txns;
 	struct image_stats stats;
 };
+
+/*
+ * Administrative operations, of which there is one at a time: they take the right to it, and may
+ * then keep new writers out and wait for those inside, so that the head stands still.  admin_end()
+ * gives both back, whether or not the other two succeeded.  Lock not held; may block.
+ */
+MUST_CHECK errint_t admin_begin(struct image *im);
+MUST_CHECK errint_t admin_close_gate(struct image *im);
+void admin_end(struct image *im);
+
+/* The disk's size has become @size: what depends on it.  Lock held. */
+void image_size_changed(struct image *im);
 
 /* What validators need to know about this image.  Lock held, or the image not yet shared. */
 void image_limits(struct image *im, struct limits *lim);

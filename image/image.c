@@ -84,6 +84,8 @@ errint_t image_satisfy(struct image *im, struct need *need)
 	switch (need->kind) {
 	case NEED_NODE:
 		return map_load(im, &need->node);
+	case NEED_FROZEN:
+		return frozen_load(im, &need->node, need->nclusters);
 	case NEED_REGION:
 		return alloc_load(im, need->region);
 	case NEED_SPACE:
@@ -345,6 +347,11 @@ static void raise_dirty_cap(struct image *im, uint64_t size)
 		im->dirty_cap = 2 * MAX_LEVELS;
 }
 
+void image_size_changed(struct image *im)
+{
+	raise_dirty_cap(im, im->size);
+}
+
 /* R3: a file may end at its last used unit, and is made whole before anything is allocated behind
  * that.  A device is as long as it is. */
 static errint_t make_whole(struct image *im)
@@ -424,6 +431,9 @@ errint_t image_open(struct store *st, const struct image_open_opts *opts, struct
 	im->dirty_cap = opts->dirty_cap;
 	im->fixed_cap = opts->dirty_cap;
 	im->map.max_nodes = opts->cache_nodes ? opts->cache_nodes : CACHE_NODES;
+	/* A path of each of two trees at least. */
+	im->frozen.max =
+		im->map.max_nodes / 4 > 4 * MAX_LEVELS ? im->map.max_nodes / 4 : 4 * MAX_LEVELS;
 	im->guards.epoch = im->guards.oldest = 1;
 	pthread_mutex_init(&im->lock, NULL);
 	pthread_cond_init(&im->changed, NULL);
@@ -489,8 +499,9 @@ errint_t image_maintain(struct image *im)
 	bool old_records = im->txns.open.n && (now - im->txns.last_commit_ms >= COMMIT_MS ||
 					       im->txns.open.n >= TXN_SOON_RECORDS);
 	bool half_full = journal_free(im) < im->journal.length / 2;
-	bool ckpt = im->map.dirty && (half_full || now - im->txns.last_ckpt_ms >= CKPT_MS ||
-				      im->map.dirty >= im->dirty_cap - im->dirty_cap / 4);
+	bool ckpt = (im->map.dirty || im->snaps.dirty) &&
+		    (half_full || now - im->txns.last_ckpt_ms >= CKPT_MS ||
+		     im->map.dirty >= im->dirty_cap - im->dirty_cap / 4);
 	errint_t err = im->failed;
 	pthread_mutex_unlock(&im->lock);
 
@@ -506,14 +517,18 @@ errint_t image_maintain(struct image *im)
 
 /* --- resizing -------------------------------------------------------------------------------- */
 
-/* Keep new writers out and wait for those inside: the head stands still.  admin_end() lets them in
- * again. */
-static errint_t admin_begin(struct image *im)
+errint_t admin_begin(struct image *im)
 {
 	SCOPED_LOCK(&im->lock);
 	while (im->admin_busy)
 		image_wait(im);
 	im->admin_busy = true;
+	return im->failed;
+}
+
+errint_t admin_close_gate(struct image *im)
+{
+	SCOPED_LOCK(&im->lock);
 	im->gate_closed = true;
 	uint64_t barrier = guard_barrier(im);
 	while (!guard_drained(im, barrier))
@@ -521,7 +536,7 @@ static errint_t admin_begin(struct image *im)
 	return im->failed;
 }
 
-static void admin_end(struct image *im)
+void admin_end(struct image *im)
 {
 	SCOPED_LOCK(&im->lock);
 	im->gate_closed = false;
@@ -572,6 +587,8 @@ errint_t image_resize(struct image *im, uint64_t size, bool shrink)
 			-EINVAL, "%s: the size is above the format's limit of %llu bytes", name,
 			(unsigned long long)(cluster_size(&im->geo) << NODE_SHIFT * MAX_LEVELS));
 	errint_t err = admin_begin(im);
+	if (!err)
+		err = admin_close_gate(im);
 	if (!err) {
 		r.from = image_size(im);
 		if (size < r.from && !shrink)

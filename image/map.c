@@ -418,8 +418,7 @@ bool map_freeze_needs(struct image *im, uint64_t *region)
 	return im->map.root && im->map.root->dirty && needs_region(im, im->map.root, region);
 }
 
-void map_freeze(struct image *im, struct ckpt_buf *buf, struct extent *old, unsigned *nold,
-		struct desc *root)
+void map_freeze(struct image *im, struct ckpt_buf *buf, struct extent *old, unsigned *nold)
 {
 	struct map *m = &im->map;
 	struct freeze f = {.im = im, .buf = buf, .old = old};
@@ -429,8 +428,52 @@ void map_freeze(struct image *im, struct ckpt_buf *buf, struct extent *old, unsi
 		m->root_desc = freeze_node(&f, m->root);
 	assert(!m->dirty || im->failed);
 	*nold = f.nold;
-	*root = m->root_desc;
 	evict(im, NULL);
+}
+
+void map_replace(struct image *im, struct desc root, unsigned levels)
+{
+	struct map *m = &im->map;
+	struct node *next;
+
+	assert(!m->dirty && !m->pinned);
+	for (struct node *n = m->oldest; n; n = next) {
+		next = n->newer;
+		node_free(n);
+	}
+	m->root = m->oldest = m->newest = NULL;
+	m->nodes = 0;
+	m->root_desc = root;
+	m->levels = (uint8_t)levels;
+}
+
+/* --- comparing with snapshots ---------------------------------------------------------------- */
+
+errint_t map_node(struct image *im, unsigned level, uint64_t index, struct desc *self, bool *dirty,
+		  struct need *need)
+{
+	struct map *m = &im->map;
+	struct node *parent = NULL;
+	errint_t err = 0;
+
+	*self = desc_hole();
+	*dirty = false;
+	if (level >= m->levels || index >> NODE_SHIFT * (m->levels - 1 - level))
+		return 0;
+	if (level + 1u < m->levels) {
+		parent = descend(im, index << NODE_SHIFT * (level + 1), level + 1, false, &err,
+				 need);
+		if (!parent)
+			return err;
+	}
+	unsigned slot = index & (NODE_ENTRIES - 1);
+	struct node *n = parent ? parent->child[slot] : m->root;
+	*dirty = n && n->dirty;
+	if (!n)
+		*self = child_desc(im, parent, slot);
+	else if (n->unit)
+		*self = desc_node_make(n->unit, n->birth, n->crc);
+	return 0;
 }
 
 /* --- for walk.c and check.c ------------------------------------------------------------------ */

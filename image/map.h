@@ -89,13 +89,20 @@ bool map_freeze_needs(struct image *im, uint64_t *region);
 
 /*
  * Give every dirty node a new unit, serialise it into @buf, free its old unit; the pieces of the
- * old ones stay held and are listed in @old (room for map.dirty entries).  *root is the new root
- * descriptor.
+ * old ones stay held and are listed in @old (room for map.dirty entries).  map.root_desc is then
+ * the new root.
  */
 struct ckpt_buf;
 struct extent;
-void map_freeze(struct image *im, struct ckpt_buf *buf, struct extent *old, unsigned *nold,
-		struct desc *root);
+void map_freeze(struct image *im, struct ckpt_buf *buf, struct extent *old, unsigned *nold);
+
+/* Let the head be the tree @root of @levels.  Nothing is dirty or pinned. */
+void map_replace(struct image *im, struct desc root, unsigned levels);
+
+/* The descriptor as on disk of the head's node at (@level, @index), HOLE if it has none; *dirty: it
+ * is newer in memory.  -EAGAIN with @need when a node above it is not in memory. */
+MUST_CHECK errint_t map_node(struct image *im, unsigned level, uint64_t index, struct desc *self,
+			     bool *dirty, struct need *need);
 
 /* --- for walk.c and check.c; these take the lock themselves --------------------------------- */
 

@@ -60,6 +60,10 @@ struct read_plan {
  */
 MUST_CHECK errint_t plan_read(struct image *im, uint64_t off, uint32_t len, enum image_mode mode,
 			      struct read_plan *p);
+/* The same for a snapshot that is open. */
+struct snapshot_view;
+MUST_CHECK errint_t plan_read_snapshot(struct snapshot_view *v, uint64_t off, uint32_t len,
+				       enum image_mode mode, struct read_plan *p);
 void plan_read_done(struct image *im, struct read_plan *p);
 
 enum write_how {

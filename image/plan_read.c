@@ -3,6 +3,7 @@
 
 #include "image/core.h"
 #include "image/plan_priv.h"
+#include "image/snapshot_view.h"
 
 /* Add @len bytes to the plan, merged with its last segment where they continue it.  False: no room.
  */
@@ -74,8 +75,8 @@ bool plan_add_cluster(struct image *im, struct read_plan *p, uint64_t v, struct 
 }
 
 /* Plan as much as is in memory.  Lock held. */
-static errint_t try_read(struct image *im, uint64_t off, uint32_t len, struct read_plan *p,
-			 struct need *need)
+static errint_t try_read(struct image *im, const struct snapshot_view *view, uint64_t off,
+			 uint32_t len, struct read_plan *p, struct need *need)
 {
 	uint64_t mask = cluster_size(&im->geo) - 1;
 
@@ -85,7 +86,9 @@ static errint_t try_read(struct image *im, uint64_t off, uint32_t len, struct re
 		uint64_t pos = off + p->len;
 		uint64_t n = cluster_size(&im->geo) - (pos & mask);
 		struct desc d;
-		errint_t err = map_lookup(im, pos >> im->geo.cluster_shift, &d, need);
+		uint64_t v = pos >> im->geo.cluster_shift;
+		errint_t err =
+			view ? snapshot_lookup(view, v, &d, need) : map_lookup(im, v, &d, need);
 
 		if (err == -EAGAIN && p->len)
 			break;
@@ -93,8 +96,7 @@ static errint_t try_read(struct image *im, uint64_t off, uint32_t len, struct re
 			return err;
 		if (n > len - p->len)
 			n = len - p->len;
-		if (!plan_add_cluster(im, p, pos >> im->geo.cluster_shift, d, pos & mask,
-				      (uint32_t)n))
+		if (!plan_add_cluster(im, p, v, d, pos & mask, (uint32_t)n))
 			break;
 	}
 	p->guard = guard_enter(im);
@@ -117,7 +119,26 @@ errint_t plan_read(struct image *im, uint64_t off, uint32_t len, enum image_mode
 		pthread_mutex_lock(&im->lock);
 		err = plan_check_range(im, off, len);
 		if (!err)
-			err = try_read(im, off, len, p, &need);
+			err = try_read(im, NULL, off, len, p, &need);
+		pthread_mutex_unlock(&im->lock);
+	} while (mode == IMAGE_MAY_BLOCK && image_again(im, &err, &need));
+	return err;
+}
+
+errint_t plan_read_snapshot(struct snapshot_view *v, uint64_t off, uint32_t len,
+			    enum image_mode mode, struct read_plan *p)
+{
+	struct image *im = v->im;
+	uint64_t size = snapshot_view_size(v);
+	struct need need = {0};
+	errint_t err;
+
+	assert(off % SECTOR_SIZE == 0 && len % SECTOR_SIZE == 0 && len);
+	if (off >= size || len > size - off)
+		return -EINVAL;
+	do {
+		pthread_mutex_lock(&im->lock);
+		err = try_read(im, v, off, len, p, &need);
 		pthread_mutex_unlock(&im->lock);
 	} while (mode == IMAGE_MAY_BLOCK && image_again(im, &err, &need));
 	return err;

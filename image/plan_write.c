@@ -343,11 +343,18 @@ static errint_t writable(struct image *im, uint64_t off, uint64_t len, struct ne
 }
 
 /* Give back what try_cluster() took.  Lock held. */
-static void drop_cluster(struct image *im, struct node *leaf, uint64_t v)
+static void drop_cluster(struct image *im, uint64_t v)
 {
-	map_unpin(im, leaf);
 	excl_drop(im, v);
 	txn_unreserve(im, 1);
+}
+
+/* Is the piece part of a cluster that the head can complete in its place? */
+static bool is_span(struct image *im, const struct node *leaf, const struct piece *c)
+{
+	struct desc d = leaf->entry[c->vcluster & (NODE_ENTRIES - 1)];
+
+	return has_storage(d) && map_owned(im, c->vcluster, d) && !piece_full(im, c);
 }
 
 /* Lock held, dropped where older writers are waited for.  On success the exclusive marker, a
@@ -367,18 +374,23 @@ static errint_t try_cluster(struct image *im, const struct piece *c, unsigned fl
 		txn_unreserve(im, 1);
 		return err;
 	}
-	map_pin(im, leaf);
-	const struct desc *d = &leaf->entry[c->vcluster & (NODE_ENTRIES - 1)];
-	bool span = has_storage(*d) && map_owned(im, c->vcluster, *d) && !piece_full(im, c);
+	bool span = is_span(im, leaf, c);
 	if (span) {
 		wait_for_older(im);
-		/* While we waited the gate may have been closed, and the disk made smaller. */
+		/* While we waited the gate may have been closed, the disk made smaller, a snapshot
+		 * taken, the head exchanged: nothing that was known holds. */
 		err = writable(im, p->off, c->len, need);
+		if (!err)
+			err = txn_prepare(im, c->vcluster, 1, true, &leaf, need);
+		if (!err && !is_span(im, leaf, c))
+			err = need_event(im, need); /* dropping the marker is one */
 	}
 	if (err) {
-		drop_cluster(im, leaf, c->vcluster);
+		drop_cluster(im, c->vcluster);
 		return err;
 	}
+	const struct desc *d = &leaf->entry[c->vcluster & (NODE_ENTRIES - 1)];
+	map_pin(im, leaf);
 	*p = (struct write_plan){.off = p->off,
 				 .len = c->len,
 				 .how = WRITE_CLUSTER,

@@ -103,7 +103,9 @@ static errint_t try_publish(struct image *im, const struct repack *r, struct des
 		err = txn_prepare(im, r->vcluster, 1, true, &leaf, need);
 	if (err)
 		return err;
-	if (!desc_equal(leaf->entry[r->vcluster & (NODE_ENTRIES - 1)], r->before))
+	/* Shared with a snapshot by now, its space would not be freed. */
+	if (!desc_equal(leaf->entry[r->vcluster & (NODE_ENTRIES - 1)], r->before) ||
+	    !map_owned(im, r->vcluster, r->before))
 		return -ESTALE;
 	err = txn_reserve(im, 1, 0, need);
 	return err ? err : txn_log_map(im, leaf, r->vcluster, after);

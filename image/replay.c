@@ -54,6 +54,29 @@ static errint_t replay_map(struct image *im, unsigned i, uint64_t v, struct desc
 	return 0;
 }
 
+/* FREE, CURSOR, ZOMBIE, DISSOLVE. */
+static errint_t replay_snapshot(struct image *im, unsigned i, const struct disk_record *r)
+{
+	struct desc d = desc_from_disk(&r->b);
+	struct extent e = desc_extent(&im->geo, d);
+	struct need need = {.kind = NEED_REGION};
+	const char *why = NULL;
+	errint_t err;
+
+	if (e.len && region_of(e.off + e.len - 1) >= im->alloc.nregions)
+		return refuse(im, i, "the extent lies beyond the end of the file");
+	do {
+		pthread_mutex_lock(&im->lock);
+		err = alloc_loaded(im, d, &need.region) ? 0 : -EAGAIN;
+		if (!err)
+			why = snapshot_apply(im, r, true);
+		pthread_mutex_unlock(&im->lock);
+	} while (image_again(im, &err, &need));
+	if (!err && why)
+		err = refuse(im, i, why);
+	return err;
+}
+
 static errint_t replay_record(struct image *im, unsigned i, const struct disk_record *r)
 {
 	struct desc d = desc_from_disk(&r->b);
@@ -68,10 +91,7 @@ static errint_t replay_record(struct image *im, unsigned i, const struct disk_re
 			err = replay_map(im, i, a + n, d, NULL);
 		return err;
 	default:
-		return log_fail(
-			-ENOTSUP,
-			"%s: the journal holds a snapshot deletion, which this version cannot finish",
-			im->st->name);
+		return replay_snapshot(im, i, r);
 	}
 }
 

@@ -28,7 +28,12 @@
 	X(super_no_dsync)   /* superblock acknowledged while volatile */                           \
 	X(journal_no_dsync) /* transaction acknowledged while volatile */                          \
 	X(punch_early)	    /* freed space is punched before its transaction is durable */         \
-	X(repack_touched)   /* a repacked cluster replaces what was written meanwhile */
+	X(repack_touched)   /* a repacked cluster replaces what was written meanwhile */           \
+	X(no_snap_drain)    /* a snapshot is taken while writers are under way */                  \
+	X(zombie_volatile)  /* a deletion begins before its ZOMBIE is durable */                   \
+	X(walk_in_ckpt)	    /* a step of a deletion between a freeze and its superblock */         \
+	X(branch_free)	    /* a snapshot with two children is deleted */                          \
+	X(rollback_ungate)  /* writers are let in before a rollback is durable */
 
 enum broken_rule_index {
 #define X(name) RULE_INDEX_##name,

@@ -35,6 +35,8 @@ image_sources = \
 	%D%/dump.h \
 	%D%/dump_json.c \
 	%D%/format.h \
+	%D%/frozen.c \
+	%D%/frozen.h \
 	%D%/guard.c \
 	%D%/guard.h \
 	%D%/image.c \
@@ -61,6 +63,12 @@ image_sources = \
 	%D%/rules.h \
 	%D%/snapshot.c \
 	%D%/snapshot.h \
+	%D%/snapshot_admin.c \
+	%D%/snapshot_diff.c \
+	%D%/snapshot_priv.h \
+	%D%/snapshot_reclaim.c \
+	%D%/snapshot_view.c \
+	%D%/snapshot_view.h \
 	%D%/store.c \
 	%D%/store.h \
 	%D%/store_file.c \

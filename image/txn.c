@@ -220,6 +220,52 @@ errint_t txn_log_range(struct image *im, struct node *leaf, uint64_t v, unsigned
 	return 0;
 }
 
+/* Room for all in the transaction that is open now: unlike what is reserved for later, they need no
+ * units of their own. */
+static errint_t group_reserve(struct image *im, unsigned n, struct need *need)
+{
+	struct txns *t = &im->txns;
+	uint64_t blocks = txn_blocks(t->open.n + t->reserved + n) + t->reserved + 1ull;
+
+	if (im->failed)
+		return im->failed;
+	if (t->open.n + t->reserved + n > TXN_FULL_RECORDS) {
+		if (!t->open.n)
+			return need_event(im, need);
+		need->kind = NEED_COMMIT;
+		return -EAGAIN;
+	}
+	if (blocks << UNIT_SHIFT > journal_free(im)) {
+		if (!t->open.n && im->journal.head == im->journal.start)
+			return need_event(im, need);
+		need->kind = NEED_CHECKPOINT;
+		need->checkpoints = im->stats.checkpoints;
+		return -EAGAIN;
+	}
+	errint_t err = limbo_list_reserve(&t->open.frees, t->reserved + n);
+	if (!err)
+		t->reserved += n;
+	return err;
+}
+
+errint_t txn_log_group(struct image *im, const struct disk_record *rec, unsigned n,
+		       struct need *need)
+{
+	errint_t err = group_reserve(im, n, need);
+
+	assert(n <= TXN_GROUP_MAX);
+	if (err)
+		return err;
+	for (unsigned i = 0; i < n; i++) {
+		const char *why = snapshot_apply(im, &rec[i], false);
+
+		if (why)
+			return image_fail(im, -EBADMSG, why);
+		*new_record(im) = rec[i];
+	}
+	return 0;
+}
+
 errint_t txn_replay_map(struct image *im, struct node *leaf, uint64_t v, struct desc d)
 {
 	if (d.birth > im->epoch)

@@ -87,6 +87,15 @@ MUST_CHECK errint_t txn_log_map(struct image *im, struct node *leaf, uint64_t v,
 MUST_CHECK errint_t txn_log_range(struct image *im, struct node *leaf, uint64_t v, unsigned count,
 				  struct desc d);
 
+/*
+ * Log the @n records of a step of a deletion, or a single record about a snapshot, as one group
+ * (J2): all in the open transaction.  Reserves room by itself; what they free is in memory.
+ * -EAGAIN with @need; another error is a fail-stop, or came before anything changed.
+ */
+#define TXN_GROUP_MAX 320u
+MUST_CHECK errint_t txn_log_group(struct image *im, const struct disk_record *rec, unsigned n,
+				  struct need *need);
+
 /* Apply a MAP at replay: no record, nothing is held.  Returns -EBADMSG for what cannot be. */
 MUST_CHECK errint_t txn_replay_map(struct image *im, struct node *leaf, uint64_t v, struct desc d);
 

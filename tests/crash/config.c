@@ -43,9 +43,10 @@ static uint64_t choose_size(struct rng *rng)
 void config_random(struct config *cfg, uint64_t seed)
 {
 	static const unsigned weights[OPS] = {
-		[OP_WRITE] = 30,   [OP_FULL_WRITE] = 12, [OP_FUA] = 4,	      [OP_DISCARD] = 5,
-		[OP_TRIM] = 4,	   [OP_ZEROES] = 4,	 [OP_READ] = 10,      [OP_FLUSH] = 9,
-		[OP_MAINTAIN] = 2, [OP_RESIZE] = 1,	 [OP_CHECKPOINT] = 2,
+		[OP_WRITE] = 30,      [OP_FULL_WRITE] = 12, [OP_FUA] = 4,	 [OP_DISCARD] = 5,
+		[OP_TRIM] = 4,	      [OP_ZEROES] = 4,	    [OP_READ] = 10,	 [OP_FLUSH] = 9,
+		[OP_MAINTAIN] = 2,    [OP_RESIZE] = 1,	    [OP_CHECKPOINT] = 2, [OP_SNAPSHOT] = 2,
+		[OP_SNAP_DELETE] = 2, [OP_ROLLBACK] = 1,    [OP_RECLAIM] = 4,	 [OP_SNAP_READ] = 2,
 	};
 	struct rng rng = {seed ^ 0xc0ff};
 

@@ -35,6 +35,11 @@ enum op {
 	OP_CHECKPOINT,
 	OP_MAINTAIN,
 	OP_RESIZE,
+	OP_SNAPSHOT,
+	OP_SNAP_DELETE,
+	OP_ROLLBACK,
+	OP_RECLAIM, /* some steps of deletions */
+	OP_SNAP_READ,
 	OPS
 };
 
@@ -152,15 +157,22 @@ errint_t nowait_write(struct world *w, unsigned slot, const uint8_t *buf, uint64
 		      bool fua);
 errint_t nowait_read(struct world *w, unsigned slot, uint8_t *buf, uint64_t off, size_t len);
 
-/* ---- an image with a snapshot ------------------------------------------------------------ */
+/* ---- snapshots ----------------------------------------------------------------------------- */
 
 /* Write some of the zones of the new image on @disk, which is taken over, and snapshot it. */
 struct sim_disk *snapshot_base(const struct config *cfg, struct sim_disk *disk);
 /* What sector @k holds then; and as a history. */
 value snapshot_value(const struct config *cfg, unsigned k);
 void snapshot_oracle(const struct config *cfg, struct oracle *o);
-/* The snapshot holds what it held.  @w has just been opened. */
-void snapshot_verify(const struct world *w, const char *when);
+/* Every snapshot that must be there is, and holds what it held.  @w has just been opened.  @next,
+ * unless NULL, gets what is there. */
+void snapshot_verify(struct world *w, const struct oracle *o, struct oracle *next,
+		     const char *when);
+
+struct run;
+/* An operation on snapshots, for a task that calls snapshot_do(); NULL: it does not fit now. */
+void *snapshot_job(struct run *r, enum op op, unsigned slot);
+void snapshot_do(void *job, enum op op);
 
 /* ---- runs ------------------------------------------------------------------------------- */
 

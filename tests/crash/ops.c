@@ -22,6 +22,11 @@ const char *const op_names[OPS] = {
 	[OP_CHECKPOINT] = "checkpoint",
 	[OP_MAINTAIN] = "maintain",
 	[OP_RESIZE] = "resize",
+	[OP_SNAPSHOT] = "snapshot",
+	[OP_SNAP_DELETE] = "snap-delete",
+	[OP_ROLLBACK] = "rollback",
+	[OP_RECLAIM] = "reclaim",
+	[OP_SNAP_READ] = "snap-read",
 };
 
 /* One operation under way on sectors k .. k + n - 1. */
@@ -35,6 +40,7 @@ struct job {
 	uint64_t size; /* resize: to this */
 	uint32_t version;
 	bool nowait;
+	void *snapshot; /* snapshot_job() */
 };
 
 static void job_free(struct job *j)
@@ -195,13 +201,30 @@ static void do_resize(struct job *j)
 	oracle_set_busy(r->o, j->k, j->n, false);
 }
 
+static void do_snapshot(struct job *j)
+{
+	snapshot_do(j->snapshot, j->op);
+}
+
 static void run_job(void *arg)
 {
 	static void (*const fn[OPS])(struct job *) = {
-		[OP_WRITE] = do_write,	    [OP_FULL_WRITE] = do_write, [OP_FUA] = do_write,
-		[OP_DISCARD] = do_discard,  [OP_TRIM] = do_trim,	[OP_ZEROES] = do_zeroes,
-		[OP_READ] = do_read,	    [OP_FLUSH] = do_flush,	[OP_MAINTAIN] = do_maintain,
-		[OP_CHECKPOINT] = do_flush, [OP_RESIZE] = do_resize,
+		[OP_WRITE] = do_write,
+		[OP_FULL_WRITE] = do_write,
+		[OP_FUA] = do_write,
+		[OP_DISCARD] = do_discard,
+		[OP_TRIM] = do_trim,
+		[OP_ZEROES] = do_zeroes,
+		[OP_READ] = do_read,
+		[OP_FLUSH] = do_flush,
+		[OP_MAINTAIN] = do_maintain,
+		[OP_CHECKPOINT] = do_flush,
+		[OP_RESIZE] = do_resize,
+		[OP_SNAPSHOT] = do_snapshot,
+		[OP_SNAP_DELETE] = do_snapshot,
+		[OP_ROLLBACK] = do_snapshot,
+		[OP_RECLAIM] = do_snapshot,
+		[OP_SNAP_READ] = do_snapshot,
 	};
 	struct job *j = arg;
 	struct world *w = j->r->w;
@@ -305,6 +328,13 @@ static bool prepare(struct job *j)
 		return true;
 	case OP_RESIZE:
 		return choose_resize(j);
+	case OP_SNAPSHOT:
+	case OP_SNAP_DELETE:
+	case OP_ROLLBACK:
+	case OP_RECLAIM:
+	case OP_SNAP_READ:
+		j->snapshot = snapshot_job(r, j->op, j->slot);
+		return j->snapshot;
 	default:
 		break;
 	}

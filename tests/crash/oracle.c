@@ -83,6 +83,7 @@ struct oracle {
 	unsigned sectors;
 	unsigned readers, nbusy;
 	uint64_t size[2];
+	struct snapset *snaps;
 	struct history h[];
 };
 
@@ -91,6 +92,7 @@ struct oracle *oracle_new(unsigned sectors)
 	struct oracle *o = sim_calloc(1, sizeof(*o) + sectors * sizeof(o->h[0]));
 
 	o->sectors = sectors;
+	o->snaps = snapset_new(sectors);
 	for (unsigned k = 0; k < sectors; k++)
 		oracle_issue(o, k, 0);
 	return o;
@@ -102,7 +104,13 @@ void oracle_free(struct oracle *o)
 		return;
 	for (unsigned k = 0; k < o->sectors; k++)
 		free(o->h[k].val);
+	snapset_free(o->snaps);
 	free(o);
+}
+
+struct snapset *oracle_snaps(const struct oracle *o)
+{
+	return o->snaps;
 }
 
 unsigned oracle_sectors(const struct oracle *o)

@@ -45,11 +45,17 @@ void value_fill(void *sector, unsigned k, value v);
 value value_read(const void *sector, unsigned k);
 
 struct oracle;
+struct snapset;
 
 /* Every sector holds zeros. */
 struct oracle *oracle_new(unsigned sectors);
 void oracle_free(struct oracle *o);
 unsigned oracle_sectors(const struct oracle *o);
+
+/* The snapshots, snapshot.c's. */
+struct snapset *oracle_snaps(const struct oracle *o);
+struct snapset *snapset_new(unsigned sectors);
+void snapset_free(struct snapset *s);
 
 /* A change of sector @k is issued; @returns its index in the history. */
 uint32_t oracle_issue(struct oracle *o, unsigned k, value v);

@@ -248,7 +248,8 @@ static void maybe_crash(struct run *r)
 
 static bool needs_space(enum op op)
 {
-	return op != OP_READ && op != OP_FLUSH && op != OP_CHECKPOINT && op != OP_MAINTAIN;
+	return op != OP_READ && op != OP_FLUSH && op != OP_CHECKPOINT && op != OP_MAINTAIN &&
+	       op != OP_RECLAIM && op != OP_SNAP_READ;
 }
 
 /*

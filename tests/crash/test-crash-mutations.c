@@ -106,6 +106,22 @@ static void flushes(struct config *cfg)
 	weigh(cfg, OP_FLUSH, 60);
 }
 
+/* Snapshots come and go. */
+static void snapshots(struct config *cfg)
+{
+	reused_soon(cfg);
+	weigh(cfg, OP_SNAPSHOT, 8);
+	weigh(cfg, OP_SNAP_DELETE, 8);
+	weigh(cfg, OP_RECLAIM, 30);
+	weigh(cfg, OP_CHECKPOINT, 8);
+}
+
+static void rollbacks(struct config *cfg)
+{
+	snapshots(cfg);
+	weigh(cfg, OP_ROLLBACK, 20);
+}
+
 static void nothing(struct config *cfg)
 {
 	(void)cfg;
@@ -135,6 +151,11 @@ static const struct mutation {
 	[RULE_INDEX_journal_no_dsync] = {"journal_no_dsync", nothing, NULL},
 	[RULE_INDEX_punch_early] = {"punch_early", discards, NULL},
 	[RULE_INDEX_repack_touched] = {"repack_touched", nothing, directed_repack},
+	[RULE_INDEX_no_snap_drain] = {"no_snap_drain", snapshots, NULL},
+	[RULE_INDEX_zombie_volatile] = {"zombie_volatile", snapshots, NULL},
+	[RULE_INDEX_walk_in_ckpt] = {"walk_in_ckpt", snapshots, NULL},
+	[RULE_INDEX_branch_free] = {"branch_free", rollbacks, NULL},
+	[RULE_INDEX_rollback_ungate] = {"rollback_ungate", rollbacks, NULL},
 };
 _Static_assert(sizeof(mutations) / sizeof(*mutations) == NRULES, "a test for each rule");
 

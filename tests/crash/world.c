@@ -269,8 +269,7 @@ void world_verify(struct world *w, const struct oracle *o, struct oracle **next,
 	if (next)
 		*next = oracle_new(oracle_sectors(o));
 	world_verify_data(w, o, next ? *next : NULL, when);
-	if (w->cfg->snapshot && !w->store.st.read_only)
-		snapshot_verify(w, when);
+	snapshot_verify(w, o, next ? *next : NULL, when);
 }
 
 /* ---- the images that programs start on -------------------------------------------------- */

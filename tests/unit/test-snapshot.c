@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Snapshots of a live image: random programs of writes, snapshots, deletions, rollbacks and
+ * crashes against a plain model, and what users are told.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/cleanup.h"
+#include "engine/snapshot.h"
+#include "tests/lib/live.h"
+#include "tests/lib/rng.h"
+
+/* --- a plain model: each cluster holds one byte
+ * ---------------------------------------------------
+ */
+
+#define PLACES	   48u
+#define MAX_POINTS 12u
+
+/* Places in several leaves, under several nodes above them. */
+static uint64_t place(unsigned i)
+{
+	return (i % 16 + (i / 16) * 70000ull) * CLUSTER;
+}
+
+struct point {
+	char name[16]; /* "": free */
+	uint8_t byte[PLACES];
+};
+
+struct model {
+	struct live l;
+	struct rng rng;
+	uint8_t now[PLACES];
+	struct point point[MAX_POINTS];
+	unsigned names;
+	uint8_t next;
+};
+
+static void model_new(struct model *m, uint64_t seed)
+{
+	memset(m, 0, sizeof(*m));
+	m->rng.state = seed;
+	live_new(&m->l, 4 * GIB, 20 * GIB);
+	m->l.opts.journal_length = 64 << 10;
+	m->l.opts.dirty_cap = 1 + (unsigned)rng_below(&m->rng, 40);
+	m->l.opts.cache_nodes = 1 + (unsigned)rng_below(&m->rng, 30);
+	m->l.opts.first_fit = true;
+	live_open(&m->l);
+}
+
+static struct point *random_point(struct model *m)
+{
+	struct point *p = &m->point[rng_below(&m->rng, MAX_POINTS)];
+
+	return p->name[0] ? p : NULL;
+}
+
+static struct point *free_point(struct model *m)
+{
+	for (unsigned i = 0; i < MAX_POINTS; i++)
+		if (!m->point[i].name[0])
+			return &m->point[i];
+	return NULL;
+}
+
+static void expect_snapshot(struct model *m, const struct point *p)
+{
+	struct snapshot_view *v;
+	CLEANUP(free) uint8_t *buf = store_buffer(CLUSTER);
+
+	assert_int_equal(snapshot_view_open(m->l.im, p->name, &v), 0);
+	for (unsigned i = 0; i < PLACES; i++) {
+		assert_int_equal(engine_snapshot_read(m->l.t, v, buf, place(i), CLUSTER), 0);
+		for (unsigned k = 0; k < CLUSTER; k += 4096)
+			if (buf[k] != p->byte[i])
+				fail_msg("%s: place %u holds %02x, not %02x", p->name, i, buf[k],
+					 p->byte[i]);
+	}
+	snapshot_view_close(v);
+}
+
+static void expect_all(struct model *m)
+{
+	for (unsigned i = 0; i < PLACES; i++)
+		live_expect(&m->l, place(i), CLUSTER, m->now[i]);
+	for (unsigned i = 0; i < MAX_POINTS; i++)
+		if (m->point[i].name[0])
+			expect_snapshot(m, &m->point[i]);
+}
+
+static void do_write(struct model *m)
+{
+	unsigned i = (unsigned)rng_below(&m->rng, PLACES);
+
+	if (rng_chance(&m->rng, 20)) {
+		assert_int_equal(engine_discard(m->l.t, place(i), CLUSTER), 0);
+		m->now[i] = 0;
+		return;
+	}
+	m->now[i] = ++m->next;
+	live_put(&m->l, place(i), CLUSTER, m->now[i]);
+}
+
+static void do_create(struct model *m)
+{
+	struct point *p = free_point(m);
+
+	if (!p)
+		return;
+	snprintf(p->name, sizeof(p->name), "s%u", m->names++ % 14);
+	for (unsigned i = 0; i < MAX_POINTS; i++)
+		if (&m->point[i] != p && !strcmp(m->point[i].name, p->name)) {
+			assert_int_equal(snapshot_create(m->l.im, p->name, NULL), -EEXIST);
+			p->name[0] = '\0';
+			return;
+		}
+	memcpy(p->byte, m->now, sizeof(p->byte));
+	assert_int_equal(snapshot_create(m->l.im, p->name, NULL), 0);
+}
+
+static void do_delete(struct model *m)
+{
+	struct point *p = random_point(m);
+
+	if (!p)
+		return;
+	assert_int_equal(snapshot_delete(m->l.im, p->name), 0);
+	assert_int_equal(snapshot_delete(m->l.im, p->name), -ENOENT);
+	p->name[0] = '\0';
+}
+
+static void do_rollback(struct model *m)
+{
+	struct point *p = random_point(m), *keep = free_point(m);
+
+	if (!p || !keep)
+		return;
+	if (rng_chance(&m->rng, 50)) {
+		snprintf(keep->name, sizeof(keep->name), "k%u", m->names++);
+		memcpy(keep->byte, m->now, sizeof(keep->byte));
+		assert_int_equal(snapshot_rollback(m->l.im, p->name, keep->name), 0);
+	} else {
+		assert_int_equal(snapshot_rollback(m->l.im, p->name, NULL), 0);
+	}
+	memcpy(m->now, p->byte, sizeof(m->now));
+}
+
+static void do_rename(struct model *m)
+{
+	struct point *p = random_point(m);
+	char to[16];
+
+	if (!p)
+		return;
+	snprintf(to, sizeof(to), "r%u", m->names++);
+	assert_int_equal(snapshot_rename(m->l.im, p->name, to), 0);
+	memcpy(p->name, to, sizeof(to));
+}
+
+static void do_reopen(struct model *m)
+{
+	if (rng_chance(&m->rng, 50)) {
+		assert_int_equal(engine_flush(m->l.t), 0);
+		live_crash(&m->l);
+	} else {
+		live_close(&m->l);
+	}
+	live_check(&m->l);
+	live_open(&m->l);
+	expect_all(m);
+}
+
+static void reclaim(struct model *m, unsigned steps)
+{
+	bool more;
+
+	assert_int_equal(snapshot_reclaim(m->l.im, steps, &more), 0);
+}
+
+static void one_operation(struct model *m)
+{
+	unsigned what = (unsigned)rng_below(&m->rng, 100);
+
+	if (what < 55)
+		do_write(m);
+	else if (what < 63)
+		do_create(m);
+	else if (what < 70)
+		do_delete(m);
+	else if (what < 73)
+		do_rollback(m);
+	else if (what < 75)
+		do_rename(m);
+	else if (what < 90)
+		reclaim(m, 1 + (unsigned)rng_below(&m->rng, 6));
+	else if (what < 93)
+		assert_int_equal(image_checkpoint(m->l.im), 0);
+	else if (what < 96)
+		assert_int_equal(engine_flush(m->l.t), 0);
+	else if (what < 97)
+		do_reopen(m);
+	else
+		assert_int_equal(image_maintain(m->l.im), 0);
+}
+
+/* Deleting all snapshots gives all space back. */
+static void delete_all(struct model *m)
+{
+	struct image_info before, after;
+	struct snapshot_info *list;
+	uint32_t n = 0;
+
+	for (unsigned i = 0; i < MAX_POINTS; i++)
+		if (m->point[i].name[0])
+			assert_int_equal(snapshot_delete(m->l.im, m->point[i].name), 0);
+	memset(m->point, 0, sizeof(m->point));
+	reclaim(m, 1u << 20);
+	assert_int_equal(snapshot_list(m->l.im, &list, &n), 0);
+	free(list);
+	assert_int_equal(n, 0);
+	for (unsigned i = 0; i < PLACES; i++)
+		assert_int_equal(engine_discard(m->l.t, place(i), CLUSTER), 0);
+	memset(m->now, 0, sizeof(m->now));
+	live_close(&m->l);
+	live_check(&m->l);
+	live_open(&m->l);
+	live_close(&m->l);
+	live_open(&m->l);
+	image_get_info(m->l.im, &before);
+	live_close(&m->l);
+
+	struct live fresh;
+	live_new(&fresh, 4 * GIB, 20 * GIB);
+	fresh.opts = m->l.opts;
+	live_open(&fresh);
+	image_get_info(fresh.im, &after);
+	live_close(&fresh);
+	live_free(&fresh);
+	assert_int_equal(before.used_units, after.used_units);
+}
+
+static void random_programs(void **state)
+{
+	const char *text = getenv("SNAPSHOT_PROGRAMS");
+	uint64_t programs = text ? strtoull(text, NULL, 0) : 20;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= programs; seed++) {
+		struct model m;
+
+		print_message("seed %" PRIu64 "\n", seed);
+		model_new(&m, seed);
+		for (unsigned i = 0; i < 400; i++)
+			one_operation(&m);
+		expect_all(&m);
+		delete_all(&m);
+		live_free(&m.l);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(random_programs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
