@@ -204,4 +204,9 @@ void run_program(const struct config *cfg);
 void directed_journal_wrap(const struct config *base);
 void directed_repack(const struct config *base);
 
+/* What must be noticed at every step of a deletion and of a rollback; see directed_snapshot.c. */
+void directed_branches(const struct config *base);
+void directed_reclaim(const struct config *base);
+void directed_rollback(const struct config *base);
+
 #endif

@@ -116,12 +116,6 @@ static void snapshots(struct config *cfg)
 	weigh(cfg, OP_CHECKPOINT, 8);
 }
 
-static void rollbacks(struct config *cfg)
-{
-	snapshots(cfg);
-	weigh(cfg, OP_ROLLBACK, 20);
-}
-
 static void nothing(struct config *cfg)
 {
 	(void)cfg;
@@ -153,9 +147,9 @@ static const struct mutation {
 	[RULE_INDEX_repack_touched] = {"repack_touched", nothing, directed_repack},
 	[RULE_INDEX_no_snap_drain] = {"no_snap_drain", snapshots, NULL},
 	[RULE_INDEX_zombie_volatile] = {"zombie_volatile", snapshots, NULL},
-	[RULE_INDEX_walk_in_ckpt] = {"walk_in_ckpt", snapshots, NULL},
-	[RULE_INDEX_branch_free] = {"branch_free", rollbacks, NULL},
-	[RULE_INDEX_rollback_ungate] = {"rollback_ungate", rollbacks, NULL},
+	[RULE_INDEX_walk_in_ckpt] = {"walk_in_ckpt", nothing, directed_reclaim},
+	[RULE_INDEX_branch_free] = {"branch_free", nothing, directed_branches},
+	[RULE_INDEX_rollback_ungate] = {"rollback_ungate", nothing, directed_rollback},
 };
 _Static_assert(sizeof(mutations) / sizeof(*mutations) == NRULES, "a test for each rule");
 

@@ -167,6 +167,81 @@ static void do_rename(struct model *m)
 	memcpy(p->name, to, sizeof(to));
 }
 
+/* --- what changed between two points -------------------------------------------------------------
+ */
+
+struct differing {
+	bool changed[PLACES], zeroed[PLACES];
+	uint64_t bytes, end;
+};
+
+static errint_t note_difference(void *arg, const struct diff_extent *e)
+{
+	struct differing *d = arg;
+
+	assert_true(e->len && e->off >= d->end);
+	d->end = e->off + e->len;
+	d->bytes += e->len;
+	for (unsigned i = 0; i < PLACES; i++) {
+		if (place(i) < e->off || place(i) >= e->off + e->len)
+			continue;
+		d->changed[i] = true;
+		d->zeroed[i] = e->zeroed;
+	}
+	return 0;
+}
+
+/* Between two snapshots, or one and the disk. */
+static void do_diff(struct model *m)
+{
+	struct point *a = random_point(m), *b = random_point(m);
+	struct snapshot_view *va, *vb = NULL;
+	struct differing d = {.bytes = 0};
+	uint64_t bytes = 0;
+
+	if (!a)
+		return;
+	const uint8_t *later = b ? b->byte : m->now;
+	assert_int_equal(snapshot_view_open(m->l.im, a->name, &va), 0);
+	if (b)
+		assert_int_equal(snapshot_view_open(m->l.im, b->name, &vb), 0);
+	assert_int_equal(snapshot_diff(m->l.im, va, vb, note_difference, &d), 0);
+	for (unsigned i = 0; i < PLACES; i++) {
+		/* What was written again with the same bytes may be reported. */
+		if (a->byte[i] != later[i] && !d.changed[i])
+			fail_msg("place %u: a change is missing", i);
+		if (d.changed[i] && d.zeroed[i] != !later[i])
+			fail_msg("place %u: zeroed, or not", i);
+		bytes += d.changed[i] * (uint64_t)CLUSTER;
+	}
+	assert_int_equal(d.bytes, bytes); /* and nothing else */
+	snapshot_view_close(va);
+	snapshot_view_close(vb);
+}
+
+/* A snapshot that is open is readable until it is closed, although it is deleted. */
+static void do_delete_open(struct model *m)
+{
+	struct point *p = random_point(m);
+	struct snapshot_view *v;
+	bool more;
+
+	if (!p)
+		return;
+	assert_int_equal(snapshot_view_open(m->l.im, p->name, &v), 0);
+	assert_int_equal(snapshot_delete(m->l.im, p->name), 0);
+	p->name[0] = '\0';
+	assert_int_equal(snapshot_reclaim(m->l.im, 1000, &more), 0);
+	for (unsigned i = 0; i < PLACES; i++) {
+		uint8_t byte;
+
+		assert_int_equal(engine_snapshot_read(m->l.t, v, m->l.buf, place(i), 4096), 0);
+		byte = m->l.buf[4095];
+		assert_int_equal(byte, p->byte[i]);
+	}
+	snapshot_view_close(v);
+}
+
 static void do_reopen(struct model *m)
 {
 	if (rng_chance(&m->rng, 50)) {
@@ -201,6 +276,10 @@ static void one_operation(struct model *m)
 		do_rollback(m);
 	else if (what < 75)
 		do_rename(m);
+	else if (what < 78)
+		do_diff(m);
+	else if (what < 79)
+		do_delete_open(m);
 	else if (what < 90)
 		reclaim(m, 1 + (unsigned)rng_below(&m->rng, 6));
 	else if (what < 93)
