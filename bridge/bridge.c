@@ -195,7 +195,11 @@ static errint_t end(struct bridge *b, bool force, bool *ended)
 	b->closing = true;
 	pthread_rwlock_unlock(&b->use);
 	if (b->parts->end)
-		b->parts->end(b->parts->arg, b);
+		err = b->parts->end(b->parts->arg);
+	if (err) {
+		b->abandoned = true;
+		return err;
+	}
 	close_err = close_image(b);
 	log_info("%s: %s is gone", b->opts->image, b->device->path);
 	return close_err;

@@ -33,9 +33,10 @@ struct bridge_opts {
 struct bridge_parts {
 	/* Makes the device on an open image.  Main thread; the image and engine are there. */
 	errint_t (*make_device)(void *arg, struct bridge *b, struct device **out);
-	/* The device is gone, the engine and image are not yet: end what was begun by methods.  May
-	 * be NULL. */
-	void (*end)(void *arg, struct bridge *b);
+	/* The device is gone, the engine and image are not yet: end what was begun by methods.  An
+	 * error, message logged, says that something of it still uses the image, which is then left
+	 * as after a crash.  May be NULL. */
+	errint_t (*end)(void *arg);
 	/* More methods for the control socket, ended by a NULL name; NULL: none. */
 	const struct socket_method *methods;
 	void *arg;

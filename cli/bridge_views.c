@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Each view has a thread that waits for its end, whether its user unmounts it or the bridge ends.
+ */
 #include "config.h"
 
 #include "cli/bridge_views.h"
 
+#include <assert.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "common/cleanup.h"
 #include "common/json_build.h"
@@ -16,8 +23,12 @@
 /* Seconds for requests that are under way to end. */
 enum { STOP_SECONDS = 20 };
 
+/* /dev/fuse: the major number of miscellaneous devices, and FUSE's among them. */
+enum { FUSE_MAJOR = 10, FUSE_MINOR = 229 };
+
 struct bridge_view {
-	struct bridge_view *next;
+	struct bridge_views *all;
+	struct bridge_view *next; /* all->lock */
 	struct bridge *b;
 	char *dir, *image; /* the image as its user named it */
 	struct view *view;
@@ -26,8 +37,12 @@ struct bridge_view {
 
 struct bridge_views {
 	struct bridge *b; /* constant once there are methods */
-	pthread_mutex_t lock;
+	int stop_fd;	  /* readable when all threads are to end */
+
+	pthread_mutex_t lock; /* protects what follows */
+	pthread_cond_t changed;
 	struct bridge_view *first;
+	errint_t err; /* of one that could not be stopped: its threads stay */
 };
 
 /* ---- what a view tells ------------------------------------------------------------------- */
@@ -57,23 +72,75 @@ static const struct view_source_ops source_ops = {.info = view_info, .stats = vi
 
 /* ---- one view ---------------------------------------------------------------------------- */
 
-static bool is_unmounted(const struct bridge_view *bv)
-{
-	struct pollfd p = {.fd = session_ended_fd(bv->session), .events = POLLIN};
-
-	return poll(&p, 1, 0) > 0;
-}
-
-/* Not when requests are still under way after a while: then @bv stays for as long as the process
- * does.  What is mounted is left to whoever asked for the end: this process sees no mounts. */
 static void free_view(struct bridge_view *bv)
 {
-	if (bv->session && session_stop(bv->session, STOP_SECONDS))
-		return;
 	view_free(bv->view);
 	free(bv->dir);
 	free(bv->image);
 	free(bv);
+}
+
+static void view_ended(struct bridge_view *bv, errint_t err)
+{
+	struct bridge_views *all = bv->all;
+	struct bridge_view **at = &all->first;
+
+	SCOPED_LOCK(&all->lock);
+	while (*at != bv)
+		at = &(*at)->next;
+	*at = bv->next;
+	if (err)
+		all->err = err;
+	else
+		free_view(bv);
+	pthread_cond_broadcast(&all->changed);
+}
+
+/* What is mounted when the bridge ends is left to whoever asked for the end: this process sees no
+ * mounts. */
+static void *run_view(void *arg)
+{
+	struct bridge_view *bv = arg;
+	struct pollfd p[2] = {
+		{.fd = session_ended_fd(bv->session), .events = POLLIN},
+		{.fd = bv->all->stop_fd, .events = POLLIN},
+	};
+	errint_t err;
+
+	while (poll(p, 2, -1) < 0)
+		;
+	err = session_stop(bv->session, STOP_SECONDS);
+	if (!err)
+		log_info("the view on %s has ended", bv->dir);
+	view_ended(bv, err);
+	return NULL;
+}
+
+static errint_t start_thread(struct bridge_view *bv)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int error;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	error = pthread_create(&thread, &attr, run_view, bv);
+	pthread_attr_destroy(&attr);
+	return error ? log_err(-error, "cannot start a thread for the mounted view") : 0;
+}
+
+/* From now on @bv is in the list, and its thread's. */
+static errint_t add_view(struct bridge_view *bv)
+{
+	errint_t err;
+
+	SCOPED_LOCK(&bv->all->lock);
+	err = start_thread(bv);
+	if (err)
+		return err;
+	bv->next = bv->all->first;
+	bv->all->first = bv;
+	return 0;
 }
 
 /* The numbers that a client may leave out are those of root. */
@@ -105,7 +172,7 @@ static errint_t begin_view(struct bridge_view *bv, struct socket_request *rq)
 	return session_start(&opts, &bv->session);
 }
 
-static errint_t new_view(struct bridge *b, const json_t *params, struct bridge_view **out)
+static errint_t new_view(struct bridge_views *v, const json_t *params, struct bridge_view **out)
 {
 	const char *dir = json_string_value(json_object_get(params, "dir"));
 	const char *image = json_string_value(json_object_get(params, "image"));
@@ -117,7 +184,8 @@ static errint_t new_view(struct bridge *b, const json_t *params, struct bridge_v
 	bv = calloc(1, sizeof(*bv));
 	if (!bv)
 		return log_err(-ENOMEM, "%s: cannot serve the mounted view", dir);
-	bv->b = b;
+	bv->all = v;
+	bv->b = v->b;
 	bv->dir = strdup(dir);
 	bv->image = strdup(image);
 	if (!bv->dir || !bv->image) {
@@ -136,15 +204,23 @@ errint_t bridge_views_new(struct bridge_views **out)
 
 	if (!v)
 		return log_err(-ENOMEM, "cannot start");
+	v->stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (v->stop_fd < 0) {
+		free(v);
+		return log_errno("cannot make an event descriptor");
+	}
 	pthread_mutex_init(&v->lock, NULL);
+	pthread_cond_init(&v->changed, NULL);
 	*out = v;
 	return 0;
 }
 
 void bridge_views_free(struct bridge_views *v)
 {
-	if (v->first)
+	if (v->first || v->err)
 		return; /* the bridge was left as it is, and the process ends */
+	close(v->stop_fd);
+	pthread_cond_destroy(&v->changed);
 	pthread_mutex_destroy(&v->lock);
 	free(v);
 }
@@ -154,57 +230,40 @@ void bridge_views_begin(struct bridge_views *v, struct bridge *b)
 	v->b = b;
 }
 
-/* Takes out of the list those that have been unmounted, or @all. */
-static struct bridge_view *take(struct bridge_views *v, bool all)
+errint_t bridge_views_end(struct bridge_views *v)
 {
-	struct bridge_view *taken = NULL, **at = &v->first;
-
+	if (eventfd_write(v->stop_fd, 1))
+		assert(!"an event descriptor takes a one");
 	SCOPED_LOCK(&v->lock);
-	while (*at) {
-		struct bridge_view *bv = *at;
-
-		if (all || is_unmounted(bv)) {
-			*at = bv->next;
-			bv->next = taken;
-			taken = bv;
-		} else {
-			at = &bv->next;
-		}
-	}
-	return taken;
+	while (v->first)
+		pthread_cond_wait(&v->changed, &v->lock);
+	return v->err;
 }
 
-static void free_views(struct bridge_view *bv)
+static bool is_fuse(int fd)
 {
-	while (bv) {
-		struct bridge_view *next = bv->next;
+	struct stat st;
 
-		free_view(bv);
-		bv = next;
-	}
-}
-
-void bridge_views_end(struct bridge_views *v)
-{
-	free_views(take(v, true));
+	return fd >= 0 && !fstat(fd, &st) && S_ISCHR(st.st_mode) &&
+	       st.st_rdev == makedev(FUSE_MAJOR, FUSE_MINOR);
 }
 
 static errint_t mount_view(struct bridge_views *v, struct socket_request *rq)
 {
 	struct bridge_view *bv = NULL;
-	errint_t err = new_view(v->b, rq->params, &bv);
+	errint_t err = new_view(v, rq->params, &bv);
 
 	if (err)
 		return err;
 	err = begin_view(bv, rq);
-	if (err) {
-		free_view(bv);
-		return err;
+	if (!err) {
+		err = add_view(bv);
+		if (err && session_stop(bv->session, STOP_SECONDS))
+			return err; /* its threads use it as long as the process lives */
 	}
-	SCOPED_LOCK(&v->lock);
-	bv->next = v->first;
-	v->first = bv;
-	return 0;
+	if (err)
+		free_view(bv);
+	return err;
 }
 
 errint_t bridge_views_mount(void *arg, struct socket_request *rq, json_t **result)
@@ -213,10 +272,8 @@ errint_t bridge_views_mount(void *arg, struct socket_request *rq, json_t **resul
 	errint_t err;
 
 	(void)result;
-	if (rq->fd < 0)
+	if (!is_fuse(rq->fd))
 		return log_fail(-EINVAL, "mount: no descriptor of /dev/fuse came with it");
-	/* Nothing tells when a view is unmounted; its memory goes with the next one. */
-	free_views(take(v, false));
 	err = bridge_use_begin(v->b);
 	if (err)
 		return err;
@@ -233,8 +290,7 @@ errint_t bridge_views_list(void *arg, struct socket_request *rq, json_t **result
 	(void)rq;
 	SCOPED_LOCK(&v->lock);
 	for (const struct bridge_view *bv = v->first; bv; bv = bv->next)
-		if (!is_unmounted(bv))
-			json_array_append_new(dirs, json_string(bv->dir));
+		json_array_append_new(dirs, json_string(bv->dir));
 	*result = json_pack("{s:o}", "views", dirs);
 	return *result ? 0 : log_err(-ENOMEM, "cannot list the mounted views");
 }

@@ -19,9 +19,9 @@ void bridge_views_free(struct bridge_views *v);
 /* The bridge is @b from now on: main thread, when it makes its device. */
 void bridge_views_begin(struct bridge_views *v, struct bridge *b);
 
-/* Ends all views: bridge_parts.end.  They stay mounted, without anybody to answer, until whoever
- * has the device detached unmounts them: a bridge sees no mounts. */
-void bridge_views_end(struct bridge_views *v);
+/* Ends all views: bridge_parts.end, with its result.  They stay mounted, without anybody to answer,
+ * until whoever has the device detached unmounts them: a bridge sees no mounts. */
+MUST_CHECK errint_t bridge_views_end(struct bridge_views *v);
 
 /*
  * The method "mount", {"dir": "/mnt", "image": "as the user named it", "uid": 0, "gid": 0,

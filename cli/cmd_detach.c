@@ -50,10 +50,14 @@ static void unmount_views(json_t *views)
 	{
 		const char *path = json_string_value(dir);
 
-		if (session_is_mounted(path) && session_unmount(path, true))
+		if (!session_is_mounted(path) || !session_is_dead(path))
+			continue;
+		if (session_unmount(path, true))
 			log_warn("%s: a view of the image is left there; \"ublk-img umount %s\" "
 				 "removes it",
 				 path, path);
+		else
+			log_warn("the view on %s has ended with the device", path);
 	}
 }
 

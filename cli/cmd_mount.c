@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "bridge/client.h"
@@ -17,6 +16,7 @@
 #include "cli/options.h"
 #include "cli/view_log.h"
 #include "common/cleanup.h"
+#include "common/json_build.h"
 #include "common/log.h"
 #include "engine/engine.h"
 #include "fuse/image_source.h"
@@ -55,19 +55,11 @@ struct mounted {
 
 /* ---- before anything is started ---------------------------------------------------------- */
 
-/* Has the view that is mounted there lost its process?  Attributes of a directory may still be in
- * the kernel's memory; extended ones never are. */
-static bool is_dead(const char *path)
-{
-	return getxattr(path, VIEW_XATTR_SERVER, NULL, 0) < 0 &&
-	       (errno == ENOTCONN || errno == ECONNABORTED);
-}
-
 static errint_t check_dir(const char *path, char **dir)
 {
 	struct stat st;
 
-	if (is_dead(path))
+	if (session_is_dead(path))
 		return log_fail(
 			-ENOTCONN,
 			"%s: the view mounted there has lost its process; \"ublk-img umount "
@@ -233,6 +225,16 @@ static errint_t serve(struct mounted *m)
 
 /* ---- an image that is attached ----------------------------------------------------------- */
 
+/* A file is an image, also when it is called like a device or a name is. */
+static errint_t find_bridge(const char *what, struct bridge_client *c)
+{
+	struct stat st;
+
+	if (!stat(what, &st) && S_ISREG(st.st_mode))
+		return client_find_image(what, c);
+	return client_find(what, c);
+}
+
 static errint_t check_attached(const struct mounted *m, const struct bridge_client *c)
 {
 	if (m->o->mode == READ_WRITE)
@@ -260,9 +262,9 @@ static errint_t hand_over(const struct mounted *m, struct bridge_client *c, cons
 	if (stat(image, &st))
 		return log_errno("%s: cannot look at the image", image);
 	err = client_call(c, "mount",
-			  json_pack("{s:s, s:s, s:I, s:I, s:I}", "dir", m->dir, "image", image,
-				    "uid", (json_int_t)st.st_uid, "gid", (json_int_t)st.st_gid,
-				    "mode", (json_int_t)(st.st_mode & 0666)),
+			  json_pack("{s:o, s:o, s:I, s:I, s:I}", "dir", json_text(m->dir), "image",
+				    json_text(m->path), "uid", (json_int_t)st.st_uid, "gid",
+				    (json_int_t)st.st_gid, "mode", (json_int_t)(st.st_mode & 0666)),
 			  fd, HAND_OVER_MS, &result);
 	json_decref(result);
 	if (!err && stat(m->dir, &st))
@@ -320,7 +322,7 @@ static errint_t run_mount(struct invocation *inv)
 		.signals = -1,
 	};
 	CLEANUP(client) struct bridge_client c;
-	errint_t err = client_find(m.path, &c);
+	errint_t err = find_bridge(m.path, &c);
 
 	if (!err)
 		err = mount_attached(&m, &c, inv->args[1]);

@@ -87,12 +87,11 @@ static errint_t make_device(void *arg, struct bridge *b, struct device **out)
 	return err ? err : make_loop(s, b, &choice, out);
 }
 
-static void end_views(void *arg, struct bridge *b)
+static errint_t end_views(void *arg)
 {
 	struct serve *s = arg;
 
-	(void)b;
-	bridge_views_end(s->views);
+	return bridge_views_end(s->views);
 }
 
 errint_t serve_parts(struct serve *s, struct bridge_parts *parts)

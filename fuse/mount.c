@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -124,4 +125,10 @@ bool session_is_mounted(const char *dir)
 			found = !strcmp(m.mnt_type, SESSION_FSTYPE);
 	endmntent(table);
 	return found;
+}
+
+bool session_is_dead(const char *dir)
+{
+	return getxattr(dir, VIEW_XATTR_SERVER, NULL, 0) < 0 &&
+	       (errno == ENOTCONN || errno == ECONNABORTED);
 }

@@ -60,6 +60,12 @@ MUST_CHECK errint_t session_unmount(const char *dir, bool lazy);
  * longer?  False also when the table of mounts cannot be read. */
 bool session_is_mounted(const char *dir);
 
+/*
+ * Has the view that is mounted on @dir lost its process?  Attributes of a directory may still be in
+ * the kernel's memory, so this asks for an extended one, which never is.
+ */
+bool session_is_dead(const char *dir);
+
 /* The type of file system that the table of mounts shows. */
 #define SESSION_FSTYPE "fuse.ublk-img"
 
