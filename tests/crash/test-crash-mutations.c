@@ -53,10 +53,15 @@ static void shared_batches(struct config *cfg)
 	weigh(cfg, OP_FULL_WRITE, 200);
 }
 
-/* Blobs of one unit are freed by different transactions. */
+/* Blobs of one unit are freed by different transactions, and no snapshot keeps them. */
 static void neighbours_freed(struct config *cfg)
 {
 	with_codec(cfg);
+	cfg->snapshot = false;
+	cfg->crashes = 30;
+	weigh(cfg, OP_SNAPSHOT, 0);
+	weigh(cfg, OP_ROLLBACK, 0);
+	weigh(cfg, OP_WRITE, 4);
 	weigh(cfg, OP_FULL_WRITE, 100);
 	weigh(cfg, OP_FLUSH, 40);
 	weigh(cfg, OP_DISCARD, 40);

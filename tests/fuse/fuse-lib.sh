@@ -34,7 +34,7 @@ end_of_fuse_test() {
 			echo "FAIL: left mounted: $dir" >&2
 			status=1
 		fi
-		unmount -l "$dir" 2>/dev/null || unmount -z "$dir"
+		umount -l "$dir" 2>/dev/null || fusermount3 -u -z "$dir"
 	done < <(mounts_here)
 	cat "$UBLK_IMG_TEST_DIR"/run/view-*.log 2>/dev/null
 	(exit "$status")

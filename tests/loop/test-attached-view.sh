@@ -63,8 +63,8 @@ grep -q '^ublk_img_attached_read_only{' m/metrics || fail "$(cat m/metrics)"
 
 # It is for reading, and no process of its own.
 mkdir q
-says "write to $device instead" ublk-img mount -o rw a.ublk q
-says "without --foreground" ublk-img mount --foreground a.ublk q
+says "$device, through which it is written" ublk-img mount -o rw a.ublk q
+says "nothing to be done with --foreground" ublk-img mount --foreground a.ublk q
 says "m: a view is mounted there already" ublk-img mount a.ublk m
 if : 2>/dev/null >>m/disk; then fail "m/disk was opened for writing"; fi
 [ -z "$(getfattr --only-values -n user.ublk-img.server_pid m 2>/dev/null)" ] || fail "umount would wait"
