@@ -129,20 +129,6 @@ static void wait_gone(const char *path)
  * ---------------------------------------------------------------------------------------
  */
 
-uint32_t ublk_device_mem_align(int fd)
-{
-	struct statx s;
-	int flags = fcntl(fd, F_GETFL);
-
-	if (flags < 0 || !(flags & O_DIRECT))
-		return 1;
-	/* A host that does not say wants what direct I/O has always wanted. */
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &s) || !(s.stx_mask & STATX_DIOALIGN) ||
-	    !s.stx_dio_mem_align)
-		return 512;
-	return s.stx_dio_mem_align;
-}
-
 static errint_t add_device(struct ublk_device *u, const struct ublk_device_config *cfg)
 {
 	struct ublksrv_ctrl_dev_info info = {
@@ -184,7 +170,7 @@ static errint_t set_params(struct ublk_device *u, const struct ublk_device_confi
 		.cluster_shift = geo->cluster_shift,
 		.read_only = cfg->read_only,
 		.mode = cfg->choice->mode,
-		.mem_align = ublk_device_mem_align(store_file_fd(image_store(cfg->image))),
+		.mem_align = store_mem_align(image_store(cfg->image)),
 	};
 	struct ublk_params params;
 

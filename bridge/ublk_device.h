@@ -31,7 +31,4 @@ struct ublk_device_config {
  */
 MUST_CHECK errint_t ublk_device_new(const struct ublk_device_config *cfg, struct device **out);
 
-/* What the direct I/O of the file behind @fd wants memory aligned to, in bytes; 1: any way. */
-uint32_t ublk_device_mem_align(int fd);
-
 #endif

@@ -24,12 +24,12 @@ static unsigned processors(void)
 /* What speaks for and against each mode here.  *control is there when the driver answers. */
 static void find_facts(struct bridge *b, struct mode_facts *f, struct control **control)
 {
-	int fd = store_file_fd(image_store(bridge_image(b)));
+	const struct store *st = image_store(bridge_image(b));
 
 	*control = NULL;
 	*f = (struct mode_facts){
-		.stable_fd = fd >= 0,
-		.mem_align = fd >= 0 ? ublk_device_mem_align(fd) : 1,
+		.stable_fd = store_file_fd(st) >= 0,
+		.mem_align = store_mem_align(st),
 		.loop = loop_probe(),
 	};
 	f->driver = control_open(control, &f->features);

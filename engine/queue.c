@@ -152,7 +152,7 @@ static errint_t queue_init(struct engine_queue *q)
 	if (store_file_fd(q->e->st) < 0)
 		return log_fail(-ENOTSUP, "%s: is not a file, which io_uring needs",
 				q->e->st->name);
-	q->mem_align = q->e->st->mem_align ? q->e->st->mem_align : 1;
+	q->mem_align = store_mem_align(q->e->st);
 	q->zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	if (q->zero_fd < 0)
 		return log_errno("/dev/zero: cannot open");

@@ -67,11 +67,18 @@ struct store {
 	const struct store_ops *ops;
 	const char *name;   /* as the user knows it, for messages; owned by the store */
 	unsigned align;	    /* direct I/O alignment of offsets and lengths, 512..4096 */
-	unsigned mem_align; /* of buffers, for I/O that goes around the store; 0: any */
+	unsigned mem_align; /* see store_mem_align() */
 	bool read_only;	    /* every operation that writes asserts that this is false */
 	bool cached;	    /* writes wait in the host's memory: a later sync tells of their loss */
 	bool fixed;	    /* a device: it never gets longer */
 };
+
+/* What I/O that goes around the store wants buffers aligned to, in bytes; 1: any way, else a power
+ * of two up to 4096. */
+static inline unsigned store_mem_align(const struct store *st)
+{
+	return st->mem_align ? st->mem_align : 1;
+}
 
 /* The wrappers assert the contract above, then count and call. */
 MUST_CHECK errint_t store_read(struct store *st, void *buf, size_t len, uint64_t off);
