@@ -72,6 +72,14 @@ void bridge_use_end(struct bridge *b)
 	pthread_rwlock_unlock(&b->use);
 }
 
+errint_t bridge_resize_device(struct bridge *b)
+{
+	SCOPED_LOCK(&b->device_lock);
+	if (b->stopped)
+		return log_fail(-ESHUTDOWN, "%s is being detached", b->opts->image);
+	return b->device->ops->resize(b->device, image_size(b->image));
+}
+
 /* --- maintenance --------------------------------------------------------------------------------
  */
 
@@ -173,13 +181,23 @@ static errint_t close_image(struct bridge *b)
 /* --- the end ------------------------------------------------------------------------------------
  */
 
+static errint_t stop_device(struct bridge *b, bool force)
+{
+	errint_t err;
+
+	SCOPED_LOCK(&b->device_lock);
+	err = b->device->ops->stop(b->device, force);
+	b->stopped = err != -EBUSY || force;
+	return err;
+}
+
 /*
  * Ends the bridge when nobody uses the device, or with @force.  *ended is false when it goes on
  * because the device is in use; everything else leads to the end.
  */
 static errint_t end(struct bridge *b, bool force, bool *ended)
 {
-	errint_t err = b->device->ops->stop(b->device, force), close_err;
+	errint_t err = stop_device(b, force), close_err;
 
 	*ended = err != -EBUSY || force;
 	if (!*ended)
@@ -361,6 +379,7 @@ static errint_t init(struct bridge *b, const struct bridge_opts *opts,
 
 	*b = (struct bridge){.opts = opts, .parts = parts, .dir = -1, .name_lock = -1};
 	pthread_mutex_init(&b->lock, NULL);
+	pthread_mutex_init(&b->device_lock, NULL);
 	pthread_rwlock_init(&b->use, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -385,6 +404,7 @@ static void release(struct bridge *b)
 		close(b->stop_fd);
 	pthread_cond_destroy(&b->changed);
 	pthread_mutex_destroy(&b->lock);
+	pthread_mutex_destroy(&b->device_lock);
 	pthread_rwlock_destroy(&b->use);
 }
 

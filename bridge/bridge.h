@@ -61,6 +61,13 @@ const struct bridge_opts *bridge_opts(const struct bridge *b);
 struct device *bridge_device(struct bridge *b);
 
 /*
+ * Tells the kernel of the image's size: it can be called without a change as well, to see whether
+ * this kernel can be told.  Methods only, between bridge_use_begin() and bridge_use_end().
+ * -ENOTSUP and others, message logged.
+ */
+MUST_CHECK errint_t bridge_resize_device(struct bridge *b);
+
+/*
  * What the control socket tells, for compositions that tell it in other ways: the document of
  * `info` for the image as @name (NULL: its path), a new reference, message logged on failure; and
  * the members "engine" and "image_io" of the document of `stats`, added to @to.  Any thread.

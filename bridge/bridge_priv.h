@@ -35,6 +35,9 @@ struct bridge {
 	pthread_rwlock_t use;
 	bool closing; /* set before any of that goes; with @use write-held */
 
+	pthread_mutex_t device_lock; /* held for the device's operations; before lock */
+	bool stopped;
+
 	pthread_mutex_t lock; /* protects what follows */
 	pthread_cond_t changed;
 	bool maintenance_ends;

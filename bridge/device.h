@@ -16,7 +16,7 @@
 
 struct device;
 
-/* All are called by the bridge's main thread, and may block. */
+/* One is called at a time, but for describe(); they may block. */
 struct device_ops {
 	const char *kind;
 

@@ -3,12 +3,23 @@
 
 #include "cli/attached.h"
 
+#include <sys/stat.h>
+
 #include "bridge/client.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
 /* Looking at the map of a large image takes its time. */
 #define ASK_MS 120000
+
+errint_t attached_find(const char *what, struct bridge_client *c)
+{
+	struct stat st;
+
+	if (!stat(what, &st) && S_ISREG(st.st_mode))
+		return client_find_image(what, c);
+	return client_find(what, c);
+}
 
 errint_t attached_refuse(const char *path, bool write)
 {

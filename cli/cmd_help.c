@@ -15,15 +15,21 @@ static errint_t run_help(struct invocation *inv)
 {
 	const struct help_opts *o = inv->opts;
 	const struct command *c = NULL;
+	int used = 0;
 
-	if (o->pod + o->bash_completion + o->json + inv->nargs > 1)
+	if (o->pod + o->bash_completion + o->json + !!inv->nargs > 1)
 		return usage_error(inv, "only one of --pod, --bash-completion, --json and COMMAND "
 					"can be given");
 	if (inv->nargs) {
-		c = command_find(inv->args[0]);
-		if (!c)
-			return usage_error(inv, "there is no command \"%s\"", inv->args[0]);
-		help_command(stdout, c);
+		c = command_find(inv->args, (int)inv->nargs, &used);
+		if (c && used == (int)inv->nargs)
+			help_command(stdout, c);
+		else if (inv->nargs == 1 && command_is_family(inv->args[0]))
+			help_family(stdout, inv->args[0]);
+		else
+			return usage_error(inv, "there is no command \"%s%s%s\"", inv->args[0],
+					   inv->nargs > 1 ? " " : "",
+					   inv->nargs > 1 ? inv->args[1] : "");
 	} else if (o->pod) {
 		help_pod(stdout);
 	} else if (o->bash_completion) {
@@ -70,7 +76,7 @@ const struct command cmd_help = {
 	.group = "Help",
 	.summary = "Say how a command is used",
 	.operands = "[COMMAND]",
-	.max_args = 1,
+	.max_args = 2,
 	.options = options,
 	.opts_size = sizeof(struct help_opts),
 	.help = "Without COMMAND, lists the commands. \"ublk-img COMMAND --help\" does the same as "

@@ -11,6 +11,7 @@
 
 #include "bridge/client.h"
 #include "cli/background.h"
+#include "cli/attached.h"
 #include "cli/commands.h"
 #include "cli/image_file.h"
 #include "cli/options.h"
@@ -225,16 +226,6 @@ static errint_t serve(struct mounted *m)
 
 /* ---- an image that is attached ----------------------------------------------------------- */
 
-/* A file is an image, also when it is called like a device or a name is. */
-static errint_t find_bridge(const char *what, struct bridge_client *c)
-{
-	struct stat st;
-
-	if (!stat(what, &st) && S_ISREG(st.st_mode))
-		return client_find_image(what, c);
-	return client_find(what, c);
-}
-
 static errint_t check_attached(const struct mounted *m, const struct bridge_client *c)
 {
 	if (m->o->mode == READ_WRITE)
@@ -322,7 +313,7 @@ static errint_t run_mount(struct invocation *inv)
 		.signals = -1,
 	};
 	CLEANUP(client) struct bridge_client c;
-	errint_t err = find_bridge(m.path, &c);
+	errint_t err = attached_find(m.path, &c);
 
 	if (!err)
 		err = mount_attached(&m, &c, inv->args[1]);

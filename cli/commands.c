@@ -12,16 +12,53 @@
 #include "common/log.h"
 
 const struct command *const commands[] = {
-	&cmd_create, &cmd_convert, &cmd_info,	 &cmd_map,    &cmd_check,
-	&cmd_resize, &cmd_compare, &cmd_measure, &cmd_attach, &cmd_detach,
-	&cmd_list,   &cmd_mount,   &cmd_umount,	 &cmd_help,   NULL,
+	&cmd_create,
+	&cmd_convert,
+	&cmd_info,
+	&cmd_map,
+	&cmd_check,
+	&cmd_resize,
+	&cmd_compare,
+	&cmd_measure,
+	&cmd_snapshot_create,
+	&cmd_snapshot_list,
+	&cmd_snapshot_diff,
+	&cmd_snapshot_rename,
+	&cmd_snapshot_delete,
+	&cmd_snapshot_rollback,
+	&cmd_attach,
+	&cmd_detach,
+	&cmd_list,
+	&cmd_mount,
+	&cmd_umount,
+	&cmd_help,
+	NULL,
 };
 
-const struct command *command_find(const char *name)
+const char *command_second(const struct command *c, const char *word)
+{
+	size_t len = strlen(word);
+
+	return !strncmp(c->name, word, len) && c->name[len] == ' ' ? c->name + len + 1 : NULL;
+}
+
+bool command_is_family(const char *word)
 {
 	for (const struct command *const *c = commands; *c; c++)
-		if (!strcmp((*c)->name, name))
+		if (command_second(*c, word))
+			return true;
+	return false;
+}
+
+const struct command *command_find(char *const *words, int n, int *used)
+{
+	for (const struct command *const *c = commands; *c; c++) {
+		const char *second = command_second(*c, words[0]);
+
+		*used = second ? 2 : 1;
+		if (n > 1 && second ? !strcmp(second, words[1]) : !strcmp((*c)->name, words[0]))
 			return *c;
+	}
 	return NULL;
 }
 

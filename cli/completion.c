@@ -5,6 +5,8 @@
  */
 #include "config.h"
 
+#include <string.h>
+
 #include "cli/commands.h"
 #include "cli/help.h"
 
@@ -24,7 +26,7 @@ static void put_words(FILE *out, const char *command, const struct cmd_option *r
 	for (; rows && rows->name; rows++) {
 		if (!rows->words)
 			continue;
-		fprintf(out, "\t%s:--%s) words='", command, rows->name);
+		fprintf(out, "\t'%s:--%s') words='", command, rows->name);
 		for (unsigned i = 0; rows->words[i]; i++)
 			fprintf(out, "%s%s", i ? " " : "", rows->words[i]);
 		fputs("' ;;\n", out);
@@ -37,6 +39,10 @@ static const char head[] =
 	"{\n"
 	"\tlocal cur=${COMP_WORDS[COMP_CWORD]} option= command= words= i\n"
 	"\tCOMPREPLY=()\n"
+	"\tlocal families=' ";
+
+static const char search[] =
+	"'\n"
 	"\tif [[ $cur == = && COMP_CWORD -ge 1 ]]; then\n"
 	"\t\toption=${COMP_WORDS[COMP_CWORD - 1]} cur=\n"
 	"\telif [[ COMP_CWORD -ge 2 && ${COMP_WORDS[COMP_CWORD - 1]} == = ]]; then\n"
@@ -45,8 +51,8 @@ static const char head[] =
 	"\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
 	"\t\tif [[ ${COMP_WORDS[i]} != -* && ${COMP_WORDS[i]} != = &&\n"
 	"\t\t\t${COMP_WORDS[i - 1]} != = ]]; then\n"
-	"\t\t\tcommand=${COMP_WORDS[i]}\n"
-	"\t\t\tbreak\n"
+	"\t\t\tcommand=\"${command:+$command }${COMP_WORDS[i]}\"\n"
+	"\t\t\t[[ $families == *\" $command \"* ]] || break\n"
 	"\t\tfi\n"
 	"\tdone\n";
 
@@ -59,20 +65,74 @@ static const char tail[] = "\tif [[ -n $option ]]; then\n"
 			   "\t\tfi\n"
 			   "\telif [[ -z $command || $command == help ]]; then\n"
 			   "\t\tCOMPREPLY=($(compgen -W \"$commands\" -- \"$cur\"))\n"
+			   "\telif [[ $families == *\" $command \"* ]]; then\n"
+			   "\t\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
 			   "\tfi\n"
 			   "}\n"
 			   "complete -o bashdefault -o default -F _ublk_img ublk-img\n";
 
+/* Is @c the first of its family?  Then its first word, as long as *len; else NULL. */
+static const char *new_family(const struct command *const *c, int *len)
+{
+	const char *name = (*c)->name;
+
+	*len = (int)strcspn(name, " ");
+	if (!name[*len])
+		return NULL;
+	if (c > commands && !strncmp(c[-1]->name, name, (size_t)*len + 1))
+		return NULL;
+	return name;
+}
+
+/* The words that a command can begin with. */
+static void put_commands(FILE *out)
+{
+	int len;
+
+	for (const struct command *const *c = commands; *c; c++) {
+		const char *family = new_family(c, &len);
+
+		if (family)
+			fprintf(out, "%.*s ", len, family);
+		else if (!strchr((*c)->name, ' '))
+			fprintf(out, "%s ", (*c)->name);
+	}
+}
+
+static void put_families(FILE *out)
+{
+	int len;
+
+	for (const struct command *const *c = commands; *c; c++)
+		if (new_family(c, &len))
+			fprintf(out, "%.*s ", len, (*c)->name);
+}
+
+/* What may follow the first word of a family. */
+static void put_seconds(FILE *out, const char *family, int len)
+{
+	fprintf(out, "\t'%.*s:') words='", len, family);
+	for (const struct command *const *c = commands; *c; c++)
+		if (!strncmp((*c)->name, family, (size_t)len + 1))
+			fprintf(out, " %s", (*c)->name + len + 1);
+	fputs("' ;;\n", out);
+}
+
 void help_bash_completion(FILE *out)
 {
+	int len;
+
 	fputs(head, out);
+	put_families(out);
+	fputs(search, out);
 	fputs("\tlocal commands='", out);
-	for (const struct command *const *c = commands; *c; c++)
-		fprintf(out, "%s%s", c == commands ? "" : " ", (*c)->name);
+	put_commands(out);
 	fputs("'\n\tcase $command:$option in\n", out);
 	for (const struct command *const *c = commands; *c; c++) {
+		if (new_family(c, &len))
+			put_seconds(out, (*c)->name, len);
 		put_words(out, (*c)->name, (*c)->options);
-		fprintf(out, "\t%s:) words='", (*c)->name);
+		fprintf(out, "\t'%s:') words='", (*c)->name);
 		put_names(out, (*c)->options);
 		put_names(out, global_options);
 		fputs("' ;;\n", out);

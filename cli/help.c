@@ -9,7 +9,7 @@
 #include "cli/commands.h"
 #include "cli/json_output.h"
 
-enum { COLUMNS = 80, OPTION_INDENT = 2, TEXT_INDENT = 26 };
+enum { COLUMNS = 80, OPTION_INDENT = 2, NAME_INDENT = 21, TEXT_INDENT = 26 };
 
 const char help_sizes[] =
 	"A SIZE is a number of bytes, or a number with a unit: K, M, G, T, P or E, powers of 1024, "
@@ -133,11 +133,26 @@ void help_overview(FILE *out)
 		if (strcmp((*c)->group, group) != 0)
 			fprintf(out, "\n%s:\n", (*c)->group);
 		group = (*c)->group;
-		print_row(out, (*c)->name, (*c)->summary, 14);
+		print_row(out, (*c)->name, (*c)->summary, NAME_INDENT);
 	}
 	print_options(out, "Options of every command", global_options);
 	print_paragraph(out, help_sizes, (int)strlen(help_sizes), false);
 	fprintf(out, "\n\"ublk-img help COMMAND\" says more about a command.\n");
+}
+
+void help_family(FILE *out, const char *word)
+{
+	char form[128];
+
+	fputs("Usage:\n", out);
+	for (const struct command *const *c = commands; *c; c++)
+		if (command_second(*c, word))
+			fprintf(out, "  ublk-img %s %s\n", (*c)->name, help_operand_form(*c, form));
+	fputc('\n', out);
+	for (const struct command *const *c = commands; *c; c++)
+		if (command_second(*c, word))
+			print_row(out, command_second(*c, word), (*c)->summary, NAME_INDENT);
+	fprintf(out, "\n\"ublk-img help %s COMMAND\" says more about one of them.\n", word);
 }
 
 void help_command(FILE *out, const struct command *c)

@@ -10,6 +10,8 @@
 
 /* ublk-img --help */
 void help_overview(FILE *out);
+/* ublk-img snapshot --help: the commands whose names begin with @word */
+void help_family(FILE *out, const char *word);
 /* ublk-img COMMAND --help */
 void help_command(FILE *out, const struct command *c);
 

@@ -110,6 +110,25 @@ static int unknown_command(const char *name)
 	return EXIT_USAGE;
 }
 
+/* The first word of a command's name, and not, or not yet, a second one. */
+static int run_family(const char *family, int argc, char **argv)
+{
+	char name[64], hint[64];
+
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+		help_family(stdout, family);
+		return finish(EXIT_OK, EXIT_FAILED);
+	}
+	if (argc > 1 && argv[1][0] != '-') {
+		snprintf(name, sizeof(name), "%s %s", family, argv[1]);
+		return unknown_command(name);
+	}
+	log_fail(-EINVAL, "%s: what is to be done is missing", family);
+	snprintf(hint, sizeof(hint), "Try \"ublk-img %s --help\".", family);
+	terminal_line(hint);
+	return EXIT_USAGE;
+}
+
 /* The options before the command, and the command. */
 static int run(int argc, char **argv)
 {
@@ -119,7 +138,7 @@ static int run(int argc, char **argv)
 		.stop_at_operand = true,
 	};
 	const struct command *c;
-	int first;
+	int first, used;
 
 	if (options_parse(&parse, argc, argv, &first)) {
 		terminal_line("Try \"ublk-img --help\".");
@@ -133,10 +152,12 @@ static int run(int argc, char **argv)
 		help_overview(g.help ? stdout : stderr);
 		return finish(g.help ? EXIT_OK : EXIT_USAGE, EXIT_FAILED);
 	}
-	c = command_find(argv[first]);
-	if (!c)
-		return unknown_command(argv[first]);
-	return run_command(c, &g, argc - first, argv + first);
+	c = command_find(argv + first, argc - first, &used);
+	if (c)
+		return run_command(c, &g, argc - first - used + 1, argv + first + used - 1);
+	if (command_is_family(argv[first]))
+		return run_family(argv[first], argc - first, argv + first);
+	return unknown_command(argv[first]);
 }
 
 int main(int argc, char **argv)

@@ -3,11 +3,13 @@
 
 #include "cli/serve.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "bridge/control.h"
 #include "bridge/params.h"
 #include "bridge/ublk_device.h"
+#include "cli/bridge_snapshots.h"
 #include "cli/bridge_views.h"
 #include "cli/loop_device.h"
 #include "common/log.h"
@@ -70,6 +72,26 @@ static errint_t make_loop(const struct serve *s, struct bridge *b, const struct 
 	return loop_device_new(&cfg, out);
 }
 
+/* Those that need the bridge get it now: there is no client before there is a device. */
+static void make_methods(struct serve *s, struct bridge *b)
+{
+	const struct socket_method methods[] = {
+		{"mount", bridge_views_mount, s->views},
+		{"views", bridge_views_list, s->views},
+		{"snapshot-create", bridge_snapshot_create, b},
+		{"snapshot-list", bridge_snapshot_list, b},
+		{"snapshot-rename", bridge_snapshot_rename, b},
+		{"snapshot-delete", bridge_snapshot_delete, b},
+		{"snapshot-rollback", bridge_snapshot_rollback, b},
+		{"snapshot-diff", bridge_snapshot_diff, b},
+		{"resize", bridge_resize, b},
+		{NULL, NULL, NULL},
+	};
+
+	_Static_assert(sizeof(methods) <= sizeof(s->methods), "there is room");
+	memcpy(s->methods, methods, sizeof(methods));
+}
+
 static errint_t make_device(void *arg, struct bridge *b, struct device **out)
 {
 	struct serve *s = arg;
@@ -79,6 +101,7 @@ static errint_t make_device(void *arg, struct bridge *b, struct device **out)
 	errint_t err;
 
 	bridge_views_begin(s->views, b);
+	make_methods(s, b);
 	find_facts(b, &facts, &control);
 	err = mode_choose(&facts, s->mode, &choice);
 	if (!err && choice.mode != BRIDGE_LOOP)
@@ -100,9 +123,6 @@ errint_t serve_parts(struct serve *s, struct bridge_parts *parts)
 
 	if (err)
 		return err;
-	s->methods[0] = (struct socket_method){"mount", bridge_views_mount, s->views};
-	s->methods[1] = (struct socket_method){"views", bridge_views_list, s->views};
-	s->methods[2] = (struct socket_method){.name = NULL};
 	*parts = (struct bridge_parts){
 		.make_device = make_device,
 		.end = end_views,

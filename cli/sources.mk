@@ -11,6 +11,8 @@ cli_library_sources = \
 	%D%/background.h \
 	%D%/blocks.c \
 	%D%/blocks.h \
+	%D%/bridge_snapshots.c \
+	%D%/bridge_snapshots.h \
 	%D%/bridge_views.c \
 	%D%/bridge_views.h \
 	%D%/cmd_attach.c \
@@ -26,6 +28,8 @@ cli_library_sources = \
 	%D%/cmd_measure.c \
 	%D%/cmd_mount.c \
 	%D%/cmd_resize.c \
+	%D%/cmd_snapshot.c \
+	%D%/cmd_snapshot_list.c \
 	%D%/cmd_umount.c \
 	%D%/command.h \
 	%D%/commands.c \
@@ -58,6 +62,10 @@ cli_library_sources = \
 	%D%/serve.h \
 	%D%/size.c \
 	%D%/size.h \
+	%D%/snapshot_ops.c \
+	%D%/snapshot_ops.h \
+	%D%/snapshot_target.c \
+	%D%/snapshot_target.h \
 	%D%/suggest.c \
 	%D%/suggest.h \
 	%D%/terminal.c \

@@ -29,7 +29,8 @@ enum { TRIES = 64 };
 struct loop {
 	struct session *session;
 	char path[32];
-	int fd; /* of the device; -1 when the driver was told to clear it */
+	int fd;	  /* of the device; -1 when the driver was told to clear it */
+	int file; /* disk; the same */
 };
 
 /* ---- the file system --------------------------------------------------------------------- */
@@ -145,7 +146,6 @@ static errint_t check_direct(const struct loop *l)
 static errint_t begin(struct loop *l, const struct loop_opts *opts)
 {
 	CLEANUP(close) int root = -1;
-	CLEANUP(close) int file = -1;
 	struct session_opts session = {.view = opts->view, .threads = opts->threads};
 	errint_t err = make_fs(&session.fd, &root);
 
@@ -153,10 +153,10 @@ static errint_t begin(struct loop *l, const struct loop_opts *opts)
 		err = session_start(&session, &l->session);
 	if (err)
 		return err;
-	file = openat(root, "disk", (opts->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-	if (file < 0)
+	l->file = openat(root, "disk", (opts->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	if (l->file < 0)
 		return log_errno("cannot open the disk for the loop device");
-	err = configure_device(l, opts, file);
+	err = configure_device(l, opts, l->file);
 	return err ? err : check_direct(l);
 }
 
@@ -176,7 +176,7 @@ errint_t loop_start(const struct loop_opts *opts, struct loop **out)
 
 	if (!l)
 		return log_err(-ENOMEM, "cannot make a loop device");
-	l->fd = -1;
+	l->fd = l->file = -1;
 	err = begin(l, opts);
 	if (!err)
 		*out = l;
@@ -197,6 +197,11 @@ int loop_ended_fd(const struct loop *l)
 
 errint_t loop_resize(struct loop *l)
 {
+	struct statx s;
+
+	/* The driver asks the kernel, which may not have asked the view for a while. */
+	if (statx(l->file, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_SIZE, &s))
+		return log_errno("%s: cannot look at the disk", l->path);
 	if (ioctl(l->fd, LOOP_SET_CAPACITY, 0))
 		return log_errno("%s: cannot change the size", l->path);
 	return 0;
@@ -230,6 +235,7 @@ static errint_t clear(struct loop *l)
 	if (ioctl(l->fd, LOOP_CLR_FD) && errno != ENXIO && !err)
 		err = log_errno("%s: cannot clear the loop device", l->path);
 	close(steal_fd(&l->fd));
+	close(steal_fd(&l->file));
 	return err;
 }
 
@@ -237,6 +243,8 @@ errint_t loop_stop(struct loop *l, bool force, unsigned timeout)
 {
 	errint_t err = 0, end = 0;
 
+	if (l->fd < 0 && l->file >= 0)
+		close(steal_fd(&l->file)); /* there is no device */
 	if (l->fd >= 0) {
 		if (!force && is_claimed(l))
 			return -EBUSY;

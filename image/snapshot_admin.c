@@ -271,7 +271,7 @@ static errint_t reserve_table(struct image *im)
 		       : log_fail(-ENOSPC, "%s: no space for the table of snapshots", im->st->name);
 }
 
-static errint_t delete (struct image *im, const char *name)
+static errint_t delete_named(struct image *im, const char *name)
 {
 	uint32_t id = 0;
 	errint_t err = reserve_table(im);
@@ -298,7 +298,7 @@ errint_t snapshot_delete(struct image *im, const char *name)
 		return err;
 	err = admin_begin(im);
 	if (!err)
-		err = delete (im, name);
+		err = delete_named(im, name);
 	admin_end(im);
 	return err;
 }

@@ -49,6 +49,17 @@ valid compare ublk-img compare --json -s raw.ublk a.ublk
 valid map ublk-img map --json --offset=8K --length=0 zstd.ublk
 [ ! -e "$schemas/convert.json" ] || valid convert ublk-img convert --json raw new.ublk
 
+valid snapshot-create ublk-img snapshot create --json zstd.ublk one
+valid snapshot-create ublk-img snapshot create --json zstd.ublk $'b\x01\xc3\xa4'
+valid snapshot-list ublk-img snapshot list --json zstd.ublk
+valid snapshot-rename ublk-img snapshot rename --json zstd.ublk one two
+valid snapshot-rollback ublk-img snapshot rollback --json --keep=three zstd.ublk two
+valid snapshot-rollback ublk-img snapshot rollback --json --discard-current zstd.ublk two
+valid snapshot-list ublk-img snapshot list --json zstd.ublk
+valid snapshot-diff ublk-img snapshot diff --json zstd.ublk two three
+valid snapshot-diff ublk-img snapshot diff --json zstd.ublk two
+valid snapshot-delete ublk-img snapshot delete --json zstd.ublk three two
+
 # Devices: none here.  tests/vm/guest-attach.sh has documents with some.
 UBLK_IMG_RUNTIME_DIR=$PWD/run valid list ublk-img list --json
 UBLK_IMG_RUNTIME_DIR=$PWD/run valid detach ublk-img detach --all --json

@@ -33,7 +33,7 @@ commands_of_program() {
 	ublk-img help --json | jq -r '.commands[].name' | sort
 }
 commands_of_man() {
-	sed -n 's/^\.SS "*\([a-z-]*\)"*$/\1/p' man.txt | sort
+	sed -n 's/^\.SS "*\([a-z -]*\)"*$/\1/p' man.txt | sort
 }
 commands_of_program >commands.program
 [ "$(wc -l <commands.program)" -ge 8 ] || fail "help --json lists few commands"
