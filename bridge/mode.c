@@ -9,8 +9,8 @@
 #include "bridge/ublk_abi.h"
 #include "common/log.h"
 
-/* Memory of a request is aligned to a page at the most (the driver's limit for dma alignment). */
-#define MEM_ALIGN_MAX 4096u
+/* What file systems align memory to; a device that asks for more refuses their requests. */
+#define MEM_ALIGN_MAX 512u
 
 const char *const mode_words[] = {
 	[BRIDGE_ZERO_COPY] = "zero-copy",
@@ -88,7 +88,7 @@ static const char *zero_copy_problem(const struct mode_facts *f, enum bridge_mod
 	if (!f->stable_fd)
 		return "the image is not in a file";
 	if (f->mem_align > MEM_ALIGN_MAX)
-		return "the image's file system wants memory aligned to more than a page";
+		return "the image's file system wants memory aligned to more than 512 bytes";
 	return NULL;
 }
 

@@ -129,16 +129,18 @@ static errint_t drop_cache(int fd, const char *path)
 }
 
 /* Nobody can mount the device, or build on it, while *@fd is open. */
-static errint_t claim(const char *path, int *fd)
+static errint_t claim(const struct device *d, int *fd)
 {
-	errint_t err = in_use_check(path);
+	char how[IN_USE_TEXT_MAX] = "somebody has it as their own";
+	bool used = in_use_find("/proc", "/sys", device_name(d), how);
 
-	if (err)
-		return err;
-	*fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
-	if (*fd < 0 && errno == EBUSY)
-		return in_use_refuse(path, "somebody has it as their own");
-	return *fd < 0 ? log_errno("%s: cannot open the device", path) : drop_cache(*fd, path);
+	if (!used)
+		*fd = open(d->path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	if (used || (*fd < 0 && errno == EBUSY))
+		return log_fail(-EBUSY, "%s is in use: %s; unmount or close it first", d->path,
+				how);
+	return *fd < 0 ? log_errno("%s: cannot open the device", d->path)
+		       : drop_cache(*fd, d->path);
 }
 
 /* Another size has to be possible before it is there. */
@@ -156,7 +158,7 @@ static errint_t roll_back(struct bridge *b, const json_t *params, json_t **resul
 	const char *path = bridge_device(b)->path;
 	CLEANUP(close) int fd = -1;
 	bool resized = false;
-	errint_t err = claim(path, &fd);
+	errint_t err = claim(bridge_device(b), &fd);
 
 	if (!err)
 		err = check_size(b, json_string_value(json_object_get(params, "name")), &resized);

@@ -440,19 +440,20 @@ static bool set_direct(int fd, bool on)
 
 /*
  * Switch direct I/O on if it works.  The file system's word about alignment is taken where it gives
- * one; else whole units are used, because an empty file has nothing to try smaller requests on.
+ * one.  Else whole units are used, because an empty file has nothing to try smaller requests on, in
+ * memory aligned as direct I/O has always wanted it.
  */
 static void try_direct(struct store_file *f)
 {
-	CLEANUP(free) void *buf = store_buffer(UNIT_SIZE);
-	unsigned align = UNIT_SIZE, mem_align = UNIT_SIZE;
+	CLEANUP(free) uint8_t *buf = store_buffer((size_t)2 * UNIT_SIZE);
+	unsigned align = UNIT_SIZE, mem_align = SECTOR_SIZE;
 	bool known = ask_alignment(f->fd, &align, &mem_align);
 
 	if (!buf || (known && !usable_alignment(align, mem_align)) || !set_direct(f->fd, true))
 		return;
 	if (align < SECTOR_SIZE)
 		align = SECTOR_SIZE;
-	if (!trial_read(f->fd, buf, align)) {
+	if (!trial_read(f->fd, buf + mem_align, align)) {
 		set_direct(f->fd, false);
 		return;
 	}

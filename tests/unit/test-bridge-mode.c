@@ -127,11 +127,11 @@ static void test_file(void **state)
 	struct mode_facts f = kernel(FEATURES_7_3);
 
 	(void)state;
-	f.mem_align = 4096;
+	f.mem_align = 512;
 	expect(&f, BRIDGE_MODE_AUTO, BRIDGE_ZERO_COPY, "");
-	f.mem_align = 8192;
-	expect(&f, BRIDGE_MODE_AUTO, BRIDGE_USER_COPY, "aligned to more than a page");
-	refuse(&f, BRIDGE_ZERO_COPY, -ENOTSUP, "aligned to more than a page", "--mode=auto");
+	f.mem_align = 1024;
+	expect(&f, BRIDGE_MODE_AUTO, BRIDGE_USER_COPY, "aligned to more than 512 bytes");
+	refuse(&f, BRIDGE_ZERO_COPY, -ENOTSUP, "aligned to more than 512 bytes", "--mode=auto");
 	f = kernel(FEATURES_7_3);
 	f.stable_fd = false;
 	expect(&f, BRIDGE_MODE_AUTO, BRIDGE_USER_COPY, "not in a file");
