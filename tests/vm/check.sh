@@ -4,6 +4,7 @@
 # check.sh DIRECTORY TEST...: run the guest tests in each kernel of $KERNELS, one guest for each.
 #
 # A test, a path below tests/, is for the kernels that its line "# Kernels: SERIES..." names, or for all.
+# The kernel "uml" is the User Mode Linux kernel $UML, and of the series that it says.
 #
 # DIRECTORY/SERIES/ gets a result for each test as automake leaves it, NAME.trs with NAME.log, and
 # one for the guest itself, guest: it must end by itself, its kernel without a complaint.
@@ -38,6 +39,9 @@ result() {
 tests_for() {
 	local series=$1 test wanted
 	shift
+	if [ "$series" = uml ]; then
+		series=$("${UML:?say UML=FILE, a User Mode Linux kernel}" --version | cut -d . -f 1,2)
+	fi
 	for test; do
 		case $test in
 		/*) ;;
