@@ -120,28 +120,37 @@ static bool is_ours(const struct block_devices *b, const char *number, const cha
 	return false;
 }
 
+struct mount {
+	char number[24], point[256], source[256];
+};
+
+/* "36 35 98:0 / /mnt rw,noatime master:1 - ext4 /dev/root rw": a line of mountinfo. */
+static bool parse_mount(const char *line, struct mount *m)
+{
+	const char *dash = strstr(line, " - ");
+
+	if (!dash || sscanf(line, "%*s %*s %23s %*s %255s", m->number, m->point) != 2 ||
+	    sscanf(dash, " - %*s %255s", m->source) != 1)
+		return false;
+	unescape(m->point);
+	return true;
+}
+
 static bool find_mount(const char *proc, const char *pid, const struct block_devices *b, char *text)
 {
-	char path[PATH_LEN], number[24], point[256], source[256];
 	CLEANUP(free) char *line = NULL;
 	CLEANUP(file) FILE *f = NULL;
+	char path[PATH_LEN];
+	struct mount m;
 	size_t size = 0;
 
 	snprintf(path, sizeof(path), "%s/%s/mountinfo", proc, pid);
 	f = fopen(path, "re");
-	/* "36 35 98:0 / /mnt rw,noatime master:1 - ext4 /dev/root rw" */
-	while (f && getline(&line, &size, f) > 0) {
-		const char *dash = strstr(line, " - ");
-
-		if (!dash || sscanf(line, "%*s %*s %23s %*s %255s", number, point) != 2 ||
-		    sscanf(dash, " - %*s %255s", source) != 1)
-			continue;
-		if (!is_ours(b, number, source))
-			continue;
-		unescape(point);
-		snprintf(text, IN_USE_TEXT_MAX, "mounted on %s", point);
-		return true;
-	}
+	while (f && getline(&line, &size, f) > 0)
+		if (parse_mount(line, &m) && is_ours(b, m.number, m.source)) {
+			snprintf(text, IN_USE_TEXT_MAX, "mounted on %s", m.point);
+			return true;
+		}
 	return false;
 }
 
@@ -245,6 +254,56 @@ bool in_use_find(const char *proc, const char *sys, const char *name, char text[
 	       find_swap(proc, &b, text) || find_holder(sys, name, &b, text) ||
 	       find_opener(proc, &b, text);
 }
+
+/* ---- file systems on it, and on what is built of it ---------------------------------------- */
+
+static bool is_known(const struct block_devices *b, const char *name)
+{
+	for (unsigned i = 0; i < b->count; i++)
+		if (!strcmp(b->at[i].name, name))
+			return true;
+	return false;
+}
+
+/* Adds the devices that are built of number @i. */
+static void add_holders(const char *sys, struct block_devices *b, unsigned i)
+{
+	char path[PATH_LEN];
+	CLEANUP(dir) DIR *d = NULL;
+	struct dirent *e;
+
+	snprintf(path, sizeof(path), "%s/dev/block/%s/holders", sys, b->at[i].number);
+	d = opendir(path);
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.' && !is_known(b, e->d_name))
+			find_devices(sys, e->d_name, b);
+}
+
+errint_t in_use_mounts(const char *proc, const char *sys, const char *name,
+		       errint_t (*fn)(void *arg, const char *point), void *arg)
+{
+	struct block_devices b = {0};
+	CLEANUP(free) char *line = NULL;
+	CLEANUP(file) FILE *f = NULL;
+	char path[PATH_LEN];
+	struct mount m;
+	size_t size = 0;
+	errint_t err = 0;
+
+	find_devices(sys, name, &b);
+	for (unsigned i = 0; i < b.count; i++)
+		add_holders(sys, &b, i);
+	snprintf(path, sizeof(path), "%s/self/mountinfo", proc);
+	f = fopen(path, "re");
+	if (!f)
+		return log_errno("%s: cannot read the table of mounts", path);
+	while (!err && getline(&line, &size, f) > 0)
+		if (parse_mount(line, &m) && is_ours(&b, m.number, m.source))
+			err = fn(arg, m.point);
+	return err;
+}
+
+/* ------------------------------------------------------------------------------------------- */
 
 errint_t in_use_refuse(const char *path, const char *what)
 {

@@ -5,13 +5,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "cli/commands.h"
+#include "cli/freeze.h"
 #include "cli/json_output.h"
 #include "cli/options.h"
 #include "cli/snapshot_target.h"
 #include "common/cleanup.h"
+#include "common/fault.h"
 #include "common/json_build.h"
 #include "common/log.h"
 
@@ -31,9 +34,70 @@ static void time_name(const char *prefix, char name[64])
 
 /* ---- create -------------------------------------------------------------------------------- */
 
+struct freeze_opt {
+	bool wanted;
+	const char *point; /* NULL: what is mounted */
+};
+
 struct create_opts {
+	struct freeze_opt freeze;
 	bool json;
 };
+
+static errint_t option_freeze(const struct cmd_option *o, const char *arg, void *field)
+{
+	struct freeze_opt *opt = field;
+	struct stat st;
+
+	if (arg && (stat(arg, &st) || !S_ISDIR(st.st_mode)))
+		return log_fail(-EINVAL, "--%s: \"%s\" is no directory", o->name, arg);
+	*opt = (struct freeze_opt){.wanted = true, .point = arg};
+	return 0;
+}
+
+/* What is to be frozen; where nothing is mounted, nothing. */
+static errint_t choose_frozen(const struct freeze_opt *o, const struct snapshot_target *t,
+			      struct freeze *f)
+{
+	const json_t *device = json_object_get(t->client.about, "image_device");
+	struct stat st;
+	errint_t err;
+
+	if (!o->wanted)
+		return 0;
+	if (!t->attached)
+		return log_fail(-EINVAL, "%s is not attached: there is no file system to be frozen",
+				t->what);
+	if (!o->point)
+		return freeze_add_device(f, client_text(&t->client, "device") + strlen("/dev/"));
+	err = freeze_add(f, o->point);
+	/* The bridge would wait for itself. */
+	if (!err && !stat(o->point, &st) && (uint64_t)json_integer_value(device) == st.st_dev)
+		return log_fail(-EINVAL, "%s: cannot be frozen: the image is in it", o->point);
+	return err;
+}
+
+static errint_t create(const struct create_opts *o, struct snapshot_target *t, const char *name,
+		       json_t **result)
+{
+	CLEANUP(freeze) struct freeze f = FREEZE_NONE;
+	errint_t err = choose_frozen(&o->freeze, t, &f), thawed;
+
+	if (!err)
+		err = freeze_begin(&f);
+	if (err)
+		return err;
+	err = fault_point("frozen");
+	if (!err)
+		err = snapshot_target_call(t, "snapshot-create", json_pack("{s:s}", "name", name),
+					   result);
+	thawed = freeze_end(&f);
+	if (!err && thawed)
+		log_warn("the snapshot %s was taken, but maybe after that", name);
+	if (!err)
+		err = snapshot_target_close(t);
+	return err ? err : thawed;
+}
 
 static errint_t run_create(struct invocation *inv)
 {
@@ -49,10 +113,7 @@ static errint_t run_create(struct invocation *inv)
 	if (!err)
 		err = snapshot_target_open(inv->args[0], true, &t);
 	if (!err)
-		err = snapshot_target_call(&t, "snapshot-create", json_pack("{s:s}", "name", name),
-					   &result);
-	if (!err)
-		err = snapshot_target_close(&t);
+		err = create(o, &t, name, &result);
 	if (err)
 		return err;
 	if (!o->json) {
@@ -67,6 +128,16 @@ static errint_t run_create(struct invocation *inv)
 }
 
 static const struct cmd_option create_options[] = {
+	{
+		.name = "freeze",
+		.arg = "MOUNTPOINT",
+		.arg_optional = true,
+		.set = option_freeze,
+		.offset = offsetof(struct create_opts, freeze),
+		.help = "Freeze the file system at MOUNTPOINT meanwhile, or, without it, all that are "
+			"mounted from the disk: what was written before is in the snapshot, which "
+			"needs no repair. Who writes waits, for a minute at the most.",
+	},
 	OPTION_JSON(struct create_opts),
 	{.name = NULL},
 };
@@ -74,6 +145,7 @@ static const struct cmd_option create_options[] = {
 static const struct cmd_example create_examples[] = {
 	{"snapshot create disk.ublk before-upgrade", "Remember the disk as it is now."},
 	{"snapshot create /dev/ublkb0", "The same while it is in use, named by the time."},
+	{"snapshot create --freeze /dev/ublkb0", "The same, of clean file systems."},
 	{NULL, NULL},
 };
 
@@ -90,7 +162,7 @@ const struct command cmd_snapshot_create = {
 		"else the time. It takes no space by itself; what the disk held then takes space "
 		"when the disk is written to later.\n\n"
 		"The disk may be in use meanwhile: of a file system that is mounted, the snapshot is "
-		"what a power failure would have left.",
+		"what a power failure would have left; --freeze lets it be what unmounting leaves.",
 	.examples = create_examples,
 	.run = run_create,
 };

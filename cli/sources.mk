@@ -41,6 +41,8 @@ cli_library_sources = \
 	%D%/convert_raw.c \
 	%D%/disk.c \
 	%D%/disk.h \
+	%D%/freeze.c \
+	%D%/freeze.h \
 	%D%/help.c \
 	%D%/help.h \
 	%D%/image_file.c \
