@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,8 @@ struct job {
 	const char *path[2];
 	uint64_t size, seed, grain;
 	unsigned operations, threads;
+	unsigned unit; /* operations begin and end at multiples of it */
+	bool device;
 };
 
 struct thread {
@@ -34,6 +37,7 @@ struct thread {
 	pthread_t id;
 	unsigned number;
 	int fd[2];
+	int cached, direct; /* of a device: fd[0] in turn */
 	char *buf[2];
 };
 
@@ -83,9 +87,12 @@ static void operate(struct thread *t, struct rng *rng)
 	const struct job *j = t->job;
 	uint64_t grains = j->size / j->grain / j->threads;
 	uint64_t grain = rng_below(rng, grains) * j->threads + t->number;
-	uint64_t skip = rng_below(rng, j->grain);
+	uint64_t skip = rng_below(rng, j->grain / j->unit) * j->unit;
 	uint64_t off = grain * j->grain + skip;
-	size_t len = 1 + rng_below(rng, j->grain - skip);
+	size_t len = (1 + rng_below(rng, (j->grain - skip) / j->unit)) * j->unit;
+
+	if (j->device)
+		t->fd[0] = rng_below(rng, 2) ? t->direct : t->cached;
 
 	switch (rng_below(rng, 8)) {
 	case 0:
@@ -114,12 +121,18 @@ static void *thread_main(void *arg)
 
 	for (int i = 0; i < 2; i++) {
 		t->fd[i] = open(t->job->path[i], O_RDWR);
-		t->buf[i] = malloc(t->job->grain);
-		if (t->fd[i] < 0 || !t->buf[i])
+		if (t->fd[i] < 0 || posix_memalign((void **)&t->buf[i], 4096, t->job->grain))
 			die(t->job->path[i]);
 	}
+	t->cached = t->fd[0];
+	t->direct = t->job->device ? open(t->job->path[0], O_RDWR | O_DIRECT) : -1;
+	if (t->job->device && t->direct < 0)
+		die(t->job->path[0]);
 	for (unsigned i = 0; i < t->job->operations; i++)
 		operate(t, &rng);
+	t->fd[0] = t->cached;
+	if (t->direct >= 0 && close(t->direct))
+		die(t->job->path[0]);
 	for (int i = 0; i < 2; i++) {
 		if (close(t->fd[i]))
 			die(t->job->path[i]);
@@ -147,9 +160,13 @@ int main(int argc, char **argv)
 	};
 	if (stat(job.path[0], &st))
 		die(job.path[0]);
+	job.device = S_ISBLK(st.st_mode);
+	job.unit = job.device ? 512 : 1;
+	if (stat(job.path[1], &st))
+		die(job.path[1]);
 	job.size = (uint64_t)st.st_size;
-	if (!job.threads || job.threads > MAX_THREADS || !job.grain ||
-	    job.size / job.grain < job.threads) {
+	if (job.grain % (job.device ? 4096 : 1) || !job.threads || job.threads > MAX_THREADS ||
+	    !job.grain || job.size / job.grain < job.threads) {
 		fprintf(stderr, "replay: bad arguments\n");
 		return 2;
 	}

@@ -9,6 +9,7 @@
 #	make_image NAME KIND	an image of 256 MiB: empty-raw, empty-zstd, or full of data that is
 #				stored raw, zstd or mixed, with the same content in NAME.raw
 #	same_bytes FILE		the device's bytes are the file's
+#	$effort			how much is to be done: 1 under emulation, $TEST_EFFORT elsewhere
 #
 # The bridges' messages are in ./log.  What a test leaves behind is detached at its end.
 
@@ -24,6 +25,8 @@ esac
 modprobe ublk_drv 2>/dev/null || [ -c /dev/ublk-control ] || fail "there is no ublk driver"
 # shellcheck disable=SC2034 # for tests
 best=${modes%% *}
+# shellcheck disable=SC2034 # for tests
+effort=${TEST_EFFORT:-1}
 
 attach() {
 	local image=$1

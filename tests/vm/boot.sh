@@ -16,6 +16,7 @@
 # bounded by SECONDS (default 900).  A complaint of the kernel, such as an oops, a WARNING or a hung
 # task, makes the exit status 98 when it would have been 0; so does a guest that ends before its
 # command does.  77: this machine cannot run the guest, which UBLK_IMG_NO_SKIP=1 turns into 99.
+# shellcheck disable=SC2034,SC2317 # for the machine's part
 set -eu -o pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
