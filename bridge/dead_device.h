@@ -18,7 +18,8 @@ uint64_t dead_device_mark(int32_t pid);
 /* Was this device made by a bridge, of which nothing is left?  @alive tells of a process id. */
 bool dead_device_is(const struct ublksrv_ctrl_dev_info *info, bool (*alive)(int32_t pid));
 
-/* Deletes device @name ("ublkb3") if it is such a one.  As far as the user may; quietly. */
+/* Deletes device @name ("ublkb3") if it is such a one, or becomes it within ten seconds.  As far as
+ * the user may; quietly. */
 void dead_device_remove(const char *name);
 
 #endif

@@ -6,11 +6,12 @@
 . "$TEST_ENV"
 . "$top_srcdir/tests/vm/attach-lib.sh"
 
+size=$((effort < 4 ? 6 * effort : 24))M
 # verify NAME OPTION...: writes a part of the device, then reads it and compares.
 verify() {
 	local name=$1
 	shift
-	fio --name="$name" --filename="$device" --size=24M --verify=crc32c --verify_fatal=1 \
+	fio --name="$name" --filename="$device" --size="$size" --verify=crc32c --verify_fatal=1 \
 		--ioengine=libaio --randseed=7 --buffer_compress_percentage=60 --refill_buffers \
 		--output-format=terse "$@" >fio.out 2>&1 || fail "$mode $kind $name: $(cat fio.out)"
 }

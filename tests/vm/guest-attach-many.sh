@@ -6,7 +6,11 @@
 
 count=$((effort > 1 ? 6 : 3))
 for ((i = 0; i < count; i++)); do
-	ublk-img create $([ $((i % 2)) = 0 ] || echo --zstd) "$i.ublk" 128M
+	if [ $((i % 2)) = 0 ]; then
+		ublk-img create "$i.ublk" 128M
+	else
+		ublk-img create --zstd "$i.ublk" 128M
+	fi
 	spawn bash -c "timeout 120 ublk-img attach --queues=1 --log=log --name=disk-$i $i.ublk >$i.device"
 done
 join
@@ -25,8 +29,8 @@ expect_status 1 ublk-img attach --name=disk-1 copy.ublk 2>err
 grep -q 'disk-1' err || fail "$(cat err)"
 
 for ((i = 0; i < count; i++)); do
-	spawn fio --name="load-$i" --filename="$(cat "$i.device")" --size=64M --rw=randrw --bsrange=4k-64k \
-		--io_size=$((effort * 16))M --verify=crc32c --verify_fatal=1 --ioengine=libaio --iodepth=8 \
+	spawn fio --name="load-$i" --filename="$(cat "$i.device")" --rw=randrw --bsrange=4k-64k \
+		--size=$((effort * 8))M --verify=crc32c --verify_fatal=1 --ioengine=libaio --iodepth=8 \
 		--direct=1 --randseed="$i" --output="$i.out"
 done
 join

@@ -61,7 +61,7 @@ if cryptsetup --version >/dev/null 2>&1 && { modprobe dm_crypt 2>/dev/null || dm
 	"${crypt[@]}" open "$device" secret
 	same_files /dev/mapper/secret
 	cryptsetup close secret
-	if same_files "$device" 2>/dev/null; then fail "not encrypted"; fi
+	if mount -o ro "$device" mnt 2>/dev/null; then fail "not encrypted"; fi
 else
 	echo "this kernel has no dm-crypt, or there is no cryptsetup"
 fi
