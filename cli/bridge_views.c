@@ -154,7 +154,8 @@ static errint_t make_view(struct bridge_view *bv, const json_t *params)
 		.changing = true,
 		.uid = (uid_t)json_integer_value(json_object_get(params, "uid")),
 		.gid = (gid_t)json_integer_value(json_object_get(params, "gid")),
-		.mode = (mode_t)json_integer_value(json_object_get(params, "mode")) & 0444,
+		.mode = (mode_t)json_integer_value(json_object_get(params, "mode")) & 0666,
+		.snapshots = json_is_true(json_object_get(params, "snapshots")),
 	};
 
 	return view_new(&opts, &bv->view);

@@ -24,9 +24,9 @@ void bridge_views_begin(struct bridge_views *v, struct bridge *b);
 MUST_CHECK errint_t bridge_views_end(struct bridge_views *v);
 
 /*
- * The method "mount", {"dir": "/mnt", "image": "as the user named it", "uid": 0, "gid": 0,
- * "mode": 0644}, with the descriptor: serves a view there that cannot be written.  @v is the
- * argument.
+ * The method "mount", {"dir": "/mnt", "image": "as the user named it", "snapshots": bool, "uid": 0,
+ * "gid": 0, "mode": 0644}, with the descriptor: serves a view there that cannot be written.  @v is
+ * the argument.
  */
 errint_t bridge_views_mount(void *v, struct socket_request *rq, json_t **result);
 

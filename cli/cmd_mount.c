@@ -124,6 +124,7 @@ static errint_t make_view(struct mounted *m)
 		.source = &image_source_ops,
 		.source_arg = &m->source,
 		.writable = m->o->mode == READ_WRITE,
+		.snapshots = m->o->mode == READ_WRITE,
 		.server = getpid(),
 	};
 	struct stat st;
@@ -228,12 +229,9 @@ static errint_t serve(struct mounted *m)
 
 static errint_t check_attached(const struct mounted *m, const struct bridge_client *c)
 {
-	if (m->o->mode == READ_WRITE)
-		return log_fail(
-			-EBUSY,
-			"%s is attached as %s, through which it is written: mount it without "
-			"-o rw",
-			m->path, client_text(c, "device"));
+	if (m->o->mode == READ_WRITE && json_is_true(json_object_get(c->about, "read_only")))
+		return log_fail(-EROFS, "%s is attached as %s, read-only: mount it without -o rw",
+				m->path, client_text(c, "device"));
 	if (m->o->foreground)
 		return log_fail(-EINVAL,
 				"%s is attached as %s: process %ld serves the view, so there is "
@@ -253,8 +251,9 @@ static errint_t hand_over(const struct mounted *m, struct bridge_client *c, cons
 	if (stat(image, &st))
 		return log_errno("%s: cannot look at the image", image);
 	err = client_call(c, "mount",
-			  json_pack("{s:o, s:o, s:I, s:I, s:I}", "dir", json_text(m->dir), "image",
-				    json_text(m->path), "uid", (json_int_t)st.st_uid, "gid",
+			  json_pack("{s:o, s:o, s:b, s:I, s:I, s:I}", "dir", json_text(m->dir),
+				    "image", json_text(m->path), "snapshots",
+				    m->o->mode == READ_WRITE, "uid", (json_int_t)st.st_uid, "gid",
 				    (json_int_t)st.st_gid, "mode", (json_int_t)(st.st_mode & 0666)),
 			  fd, HAND_OVER_MS, &result);
 	json_decref(result);
@@ -279,7 +278,7 @@ static errint_t mount_attached(struct mounted *m, struct bridge_client *c, const
 	const struct session_opts opts = {
 		.dir = m->dir,
 		.source = image,
-		.read_only = true,
+		.read_only = m->o->mode == READ_ONLY,
 		.allow_other = geteuid() == 0,
 	};
 	err = session_mount(&opts, &fd);
@@ -334,8 +333,9 @@ static const struct cmd_option options[] = {
 		.words = mode_words,
 		.set = option_word,
 		.offset = offsetof(struct mount_opts, mode),
-		.help = "ro (the default): nothing can be changed. rw: the file disk can be written "
-			"to, and nobody else can open the image meanwhile.",
+		.help = "ro (the default): nothing can be changed. rw: snapshots can be taken, renamed "
+			"and deleted, and the file disk can be written to, unless the image is "
+			"attached; nobody else can open the image meanwhile.",
 	},
 	{
 		.name = "foreground",
@@ -369,7 +369,10 @@ const struct command cmd_mount = {
 		" stats.json  counters since the view was mounted\n"
 		" metrics     both in the text format of Prometheus\n"
 		" map         the map, one line for each extent\n"
-		" disk        the disk itself, as a raw file with holes where nothing is stored\n\n"
+		" disk        the disk itself, as a raw file with holes where nothing is stored\n"
+		" snapshots/  a directory for each snapshot: info.json, map, disk, and diff, what\n"
+		"             changed since the one before it. mkdir takes a snapshot, rmdir\n"
+		"             deletes it, mv renames it\n\n"
 		"A process in the background serves it, and closes the image when the view is "
 		"unmounted, or when SIGTERM comes. The files have the owner of the image and its "
 		"permissions.\n\n"

@@ -5,14 +5,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/json_build.h"
 #include "common/log.h"
 #include "image/image.h"
+#include "image/report.h"
 #include "image/snapshot.h"
 
 /* Snapshots in one answer: a name may take six bytes of JSON for each of its own. */
@@ -30,42 +29,6 @@ static errint_t finish(struct json_build *o, json_t **result)
 {
 	*result = json_build_finish(o);
 	return *result ? 0 : log_err(-ENOMEM, "cannot answer");
-}
-
-static void put_time(struct json_build *o, const char *key, uint64_t ns)
-{
-	time_t t = (time_t)(ns / 1000000000u);
-	char text[32];
-	struct tm tm;
-
-	gmtime_r(&t, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	json_build_text(o, key, text);
-}
-
-static json_t *describe(const struct snapshot_info *s)
-{
-	struct json_build o;
-	char uuid[37], *at = uuid;
-
-	for (unsigned i = 0; i < 16; i++)
-		at += sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
-			      s->uuid[i]);
-	json_build_begin(&o);
-	json_build_u64(&o, "id", s->id);
-	json_build_text(&o, "name", s->name);
-	put_time(&o, "created", s->ctime_ns);
-	json_build_u64(&o, "virtual_size", s->size);
-	json_build_put(&o, "parent", s->parent ? json_integer(s->parent) : json_null());
-	json_build_bool(&o, "current", s->current);
-	json_build_text(&o, "uuid", uuid);
-	json_build_u64(&o, "open", s->opens);
-	json_build_bool(&o, "deleting", s->deleting);
-	if (s->deleting) {
-		json_build_u64(&o, "clusters_done", s->done);
-		json_build_u64(&o, "clusters", s->end);
-	}
-	return json_build_finish(&o);
 }
 
 /* ---- operations --------------------------------------------------------------------------- */
@@ -101,7 +64,7 @@ static json_t *list_after(const struct snapshot_info *list, uint32_t n, json_int
 		if (count++ == LIST_MAX)
 			*more = true;
 		else
-			json_array_append_new(items, describe(&list[i]));
+			json_array_append_new(items, report_snapshot_json(&list[i]));
 	}
 	return items;
 }

@@ -27,12 +27,13 @@ static const char heading[] = "#         offset           length kind "
 
 struct map_text {
 	struct image *im;
-	pthread_mutex_t lock; /* what follows */
-	char *buf;	      /* PIECE bytes */
-	uint64_t start;	      /* position of buf in the text */
-	size_t len;	      /* bytes in it */
-	uint64_t next;	      /* byte of the disk at which the next line begins */
-	bool ended;	      /* there is none */
+	const struct snapshot_view *snapshot; /* NULL: the live disk */
+	pthread_mutex_t lock;		      /* what follows */
+	char *buf;			      /* PIECE bytes */
+	uint64_t start;			      /* position of buf in the text */
+	size_t len;			      /* bytes in it */
+	uint64_t next;			      /* byte of the disk at which the next line begins */
+	bool ended;			      /* there is none */
 };
 
 /* Ends a walk without being an error. */
@@ -65,6 +66,13 @@ static errint_t add_line(void *arg, const struct map_extent *e)
 	return 0;
 }
 
+/* What the next line begins with, and what follows. */
+static errint_t walk(struct map_text *m, map_extent_fn fn, void *arg)
+{
+	return m->snapshot ? walk_snapshot_extents(m->snapshot, m->next, UINT64_MAX, fn, arg)
+			   : walk_extents(m->im, m->next, UINT64_MAX, fn, arg);
+}
+
 /* Put the next piece into the buffer. */
 static errint_t fill(struct map_text *m)
 {
@@ -77,7 +85,7 @@ static errint_t fill(struct map_text *m)
 		m->len = sizeof(heading) - 1;
 		m->next = 0;
 	}
-	err = walk_extents(m->im, m->next, UINT64_MAX, add_line, m);
+	err = walk(m, add_line, m);
 	m->ended = !err;
 	return err == FULL ? 0 : err;
 }
@@ -91,7 +99,8 @@ static errint_t measure_line(void *arg, const struct map_extent *e)
 	return 0;
 }
 
-errint_t map_text_open(struct image *im, struct map_text **out, uint64_t *size)
+errint_t map_text_open(struct image *im, const struct snapshot_view *snapshot,
+		       struct map_text **out, uint64_t *size)
 {
 	struct map_text *m = calloc(1, sizeof(*m));
 	errint_t err;
@@ -99,12 +108,13 @@ errint_t map_text_open(struct image *im, struct map_text **out, uint64_t *size)
 	if (!m)
 		return view_no_memory();
 	m->im = im;
+	m->snapshot = snapshot;
 	pthread_mutex_init(&m->lock, NULL);
 	m->buf = malloc(PIECE);
 	err = m->buf ? fill(m) : view_no_memory();
 	*size = m->len;
 	if (!err && !m->ended)
-		err = walk_extents(im, m->next, UINT64_MAX, measure_line, size);
+		err = walk(m, measure_line, size);
 	if (err) {
 		map_text_close(m);
 		return err;

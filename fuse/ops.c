@@ -24,7 +24,7 @@
 
 _Static_assert(FUSE_ROOT_ID == VIEW_ROOT, "the root's number");
 
-/* Names stay what they are; sizes of texts do not. */
+/* Names stay what they are, but for those of snapshots; sizes of texts do not. */
 #define NAME_VALID 60.0
 #define ATTR_VALID 1.0
 
@@ -108,21 +108,30 @@ static double attr_valid(view_ino ino)
 	return ino == VIEW_ROOT || view_is_disk(ino) ? ATTR_VALID : 0;
 }
 
+static void reply_entry(fuse_req_t req, view_ino ino)
+{
+	struct fuse_entry_param e = {
+		.ino = ino,
+		.entry_timeout = view_may_rename(ino) ? 0 : NAME_VALID,
+		.attr_timeout = attr_valid(ino),
+	};
+	errint_t err = get_stat(view_of(req), ino, &e.attr);
+
+	if (err)
+		reply(req, err);
+	else
+		fuse_reply_entry(req, &e);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 {
-	struct fuse_entry_param e = {.entry_timeout = NAME_VALID};
 	view_ino ino;
 	errint_t err = view_lookup(view_of(req), dir, name, &ino);
 
-	if (!err)
-		err = get_stat(view_of(req), ino, &e.attr);
-	if (err) {
+	if (err)
 		reply(req, err);
-		return;
-	}
-	e.ino = ino;
-	e.attr_timeout = attr_valid(ino);
-	fuse_reply_entry(req, &e);
+	else
+		reply_entry(req, ino);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -160,30 +169,52 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 /* ---- directories ------------------------------------------------------------------------- */
 
 /* The @nth entry with the two that each directory begins with. */
-static bool dir_entry(struct view *v, view_ino dir, off_t nth, const char **name, view_ino *ino)
+static bool dir_entry(const struct view_dir *d, view_ino dir, off_t nth, const char **name,
+		      view_ino *ino)
 {
 	if (nth >= 2)
-		return view_entry(v, dir, (unsigned)(nth - 2), name, ino);
+		return view_dir_entry(d, (unsigned)(nth - 2), name, ino);
 	*name = nth ? ".." : ".";
 	*ino = dir; /* of ".." as well: nobody looks at it, the kernel knows better */
 	return true;
 }
 
+static void op_opendir(fuse_req_t req, fuse_ino_t dir, struct fuse_file_info *fi)
+{
+	struct view_dir *d;
+	errint_t err = view_opendir(view_of(req), dir, &d);
+
+	if (err) {
+		reply(req, err);
+		return;
+	}
+	fi->fh = (uintptr_t)d;
+	if (fuse_reply_open(req, fi))
+		view_closedir(d);
+}
+
+static void op_releasedir(fuse_req_t req, fuse_ino_t dir, struct fuse_file_info *fi)
+{
+	(void)dir;
+	view_closedir((struct view_dir *)(uintptr_t)fi->fh);
+	reply(req, 0);
+}
+
 static void op_readdir(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off,
 		       struct fuse_file_info *fi)
 {
+	const struct view_dir *d = (const struct view_dir *)(uintptr_t)fi->fh;
 	CLEANUP(free) char *buf = malloc(size);
 	const char *name;
 	size_t len = 0;
 	view_ino ino;
 
-	(void)fi;
 	if (!buf) {
 		reply(req, -ENOMEM);
 		return;
 	}
-	for (; dir_entry(view_of(req), dir, off, &name, &ino); off++) {
-		struct stat st = {.st_ino = ino, .st_mode = off < 2 ? S_IFDIR : S_IFREG};
+	for (; dir_entry(d, dir, off, &name, &ino); off++) {
+		struct stat st = {.st_ino = ino, .st_mode = view_is_dir(ino) ? S_IFDIR : S_IFREG};
 		size_t n = fuse_add_direntry(req, buf + len, size - len, name, &st, off + 1);
 
 		if (n > size - len)
@@ -191,6 +222,33 @@ static void op_readdir(fuse_req_t req, fuse_ino_t dir, size_t size, off_t off,
 		len += n;
 	}
 	fuse_reply_buf(req, buf, len);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode)
+{
+	view_ino ino;
+	errint_t err = view_mkdir(view_of(req), dir, name, &ino);
+
+	(void)mode;
+	if (err)
+		reply(req, err);
+	else
+		reply_entry(req, ino);
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
+{
+	reply(req, view_rmdir(view_of(req), dir, name));
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t to_dir,
+		      const char *to, unsigned flags)
+{
+	errint_t err = flags & ~(unsigned)RENAME_NOREPLACE
+			       ? -EINVAL
+			       : view_rename(view_of(req), dir, name, to_dir, to);
+
+	reply(req, err);
 }
 
 /* ---- extended attributes ----------------------------------------------------------------- */
@@ -348,7 +406,12 @@ const struct fuse_lowlevel_ops view_ops = {
 	.lookup = op_lookup,
 	.getattr = op_getattr,
 	.setattr = op_setattr,
+	.opendir = op_opendir,
 	.readdir = op_readdir,
+	.releasedir = op_releasedir,
+	.mkdir = op_mkdir,
+	.rmdir = op_rmdir,
+	.rename = op_rename,
 	.getxattr = op_getxattr,
 	.listxattr = op_listxattr,
 	.open = op_open,

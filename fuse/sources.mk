@@ -19,4 +19,5 @@ fuse_sources = \
 	%D%/view.h \
 	%D%/view_disk.c \
 	%D%/view_priv.h \
+	%D%/view_snapshots.c \
 	%D%/xattr.c

@@ -15,8 +15,7 @@
 #include "common/log.h"
 #include "fuse/view_priv.h"
 
-/* The printed form of @doc, which is stolen and may be NULL. */
-static errint_t print(json_t *doc, struct text *out)
+errint_t text_print(json_t *doc, struct text *out)
 {
 	CLEANUP(free)
 	char *text = doc ? json_dumps(doc, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
@@ -38,7 +37,7 @@ errint_t text_info(struct view *v, struct text *out)
 	json_t *doc;
 	errint_t err = view_info_now(v, &doc);
 
-	return err ? err : print(doc, out);
+	return err ? err : text_print(doc, out);
 }
 
 static json_t *op_json(const struct op_counters *c, bool bytes)
@@ -85,7 +84,7 @@ errint_t text_stats(struct view *v, struct text *out)
 	json_t *doc;
 	errint_t err = stats_document(v, &doc);
 
-	return err ? err : print(doc, out);
+	return err ? err : text_print(doc, out);
 }
 
 /* ---- metrics ----------------------------------------------------------------------------- */

@@ -15,9 +15,11 @@ static const struct node {
 	enum kind kind, parent;
 	const char *name;
 } nodes[] = {
-	{KIND_INFO, KIND_ROOT, "info.json"},  {KIND_STATS, KIND_ROOT, "stats.json"},
-	{KIND_METRICS, KIND_ROOT, "metrics"}, {KIND_MAP, KIND_ROOT, "map"},
-	{KIND_DISK, KIND_ROOT, "disk"},
+	{KIND_INFO, KIND_ROOT, "info.json"},	 {KIND_STATS, KIND_ROOT, "stats.json"},
+	{KIND_METRICS, KIND_ROOT, "metrics"},	 {KIND_MAP, KIND_ROOT, "map"},
+	{KIND_DISK, KIND_ROOT, "disk"},		 {KIND_SNAPSHOTS, KIND_ROOT, "snapshots"},
+	{KIND_INFO, KIND_SNAPSHOT, "info.json"}, {KIND_MAP, KIND_SNAPSHOT, "map"},
+	{KIND_DISK, KIND_SNAPSHOT, "disk"},	 {KIND_DIFF, KIND_SNAPSHOT, "diff"},
 };
 enum { NODES = sizeof(nodes) / sizeof(nodes[0]) };
 
@@ -36,6 +38,7 @@ errint_t view_new(const struct view_opts *opts, struct view **out)
 	v->opts = *opts;
 	range_lock_init(&v->writes);
 	pthread_mutex_init(&v->info_lock, NULL);
+	pthread_mutex_init(&v->snapshots_lock, NULL);
 	pthread_mutex_init(&v->lock, NULL);
 	clock_gettime(CLOCK_REALTIME, &v->begun);
 	atomic_init(&v->changed, v->begun.tv_sec);
@@ -52,6 +55,7 @@ void view_free(struct view *v)
 	json_decref(v->info);
 	range_lock_destroy(&v->writes);
 	pthread_mutex_destroy(&v->info_lock);
+	pthread_mutex_destroy(&v->snapshots_lock);
 	pthread_mutex_destroy(&v->lock);
 	free(v);
 }
@@ -130,33 +134,127 @@ errint_t view_info_now(struct view *v, json_t **out)
 
 /* ---- names and attributes ---------------------------------------------------------------- */
 
+static bool is_node(view_ino ino)
+{
+	enum kind kind = kind_of(ino);
+
+	if (ino >> KIND_BITS > UINT32_MAX || kind < KIND_ROOT || kind >= KINDS)
+		return false;
+	if (!snapshot_of(ino))
+		return kind != KIND_SNAPSHOT && kind != KIND_DIFF;
+	return kind == KIND_SNAPSHOT || kind == KIND_INFO || kind == KIND_MAP ||
+	       kind == KIND_DISK || kind == KIND_DIFF;
+}
+
+bool view_is_dir(view_ino ino)
+{
+	enum kind kind = kind_of(ino);
+
+	return kind == KIND_ROOT || kind == KIND_SNAPSHOTS || kind == KIND_SNAPSHOT;
+}
+
+bool view_may_rename(view_ino ino)
+{
+	return kind_of(ino) == KIND_SNAPSHOT;
+}
+
 errint_t view_lookup(struct view *v, view_ino dir, const char *name, view_ino *out)
 {
-	const char *entry;
+	struct snapshot_info info;
 
-	for (unsigned i = 0; view_entry(v, dir, i, &entry, out); i++)
-		if (!strcmp(entry, name))
+	if (!is_node(dir))
+		return -ENOENT;
+	if (kind_of(dir) == KIND_SNAPSHOTS) {
+		errint_t err = snapshot_find(v->opts.image, name, &info);
+
+		*out = err ? 0 : view_ino_of(KIND_SNAPSHOT, info.id);
+		return err;
+	}
+	for (unsigned i = 0; i < NODES; i++)
+		if (nodes[i].parent == kind_of(dir) && !strcmp(nodes[i].name, name)) {
+			*out = view_ino_of(nodes[i].kind, snapshot_of(dir));
 			return 0;
+		}
 	return -ENOENT;
 }
 
-bool view_entry(struct view *v, view_ino dir, unsigned nth, const char **name, view_ino *out)
+/* ---- directories ------------------------------------------------------------------------- */
+
+struct view_dir {
+	view_ino ino;
+	struct snapshot_info *list; /* of snapshots; else NULL */
+	uint32_t n;
+};
+
+/* Those that users know. */
+static errint_t list_snapshots(struct view *v, struct view_dir *d)
 {
-	(void)v;
+	errint_t err = snapshot_list(v->opts.image, &d->list, &d->n);
+	uint32_t kept = 0;
+
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < d->n; i++)
+		if (!d->list[i].deleting)
+			d->list[kept++] = d->list[i];
+	d->n = kept;
+	return 0;
+}
+
+errint_t view_opendir(struct view *v, view_ino ino, struct view_dir **out)
+{
+	struct view_dir *d;
+	struct timespec when;
+	errint_t err = 0;
+
+	if (!is_node(ino))
+		return -ENOENT;
+	if (!view_is_dir(ino))
+		return -ENOTDIR;
+	if (snapshot_of(ino))
+		err = view_snapshot_exists(v, snapshot_of(ino), &when);
+	if (err)
+		return err;
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return view_no_memory();
+	d->ino = ino;
+	if (kind_of(ino) == KIND_SNAPSHOTS)
+		err = list_snapshots(v, d);
+	if (err) {
+		free(d);
+		return err;
+	}
+	*out = d;
+	return 0;
+}
+
+bool view_dir_entry(const struct view_dir *d, unsigned nth, const char **name, view_ino *out)
+{
+	if (d->list) {
+		if (nth >= d->n)
+			return false;
+		*name = d->list[nth].name;
+		*out = view_ino_of(KIND_SNAPSHOT, d->list[nth].id);
+		return true;
+	}
 	for (unsigned i = 0; i < NODES; i++) {
-		if (nodes[i].parent != kind_of(dir) || nth--)
+		if (nodes[i].parent != kind_of(d->ino) || nth--)
 			continue;
 		*name = nodes[i].name;
-		*out = nodes[i].kind;
+		*out = view_ino_of(nodes[i].kind, snapshot_of(d->ino));
 		return true;
 	}
 	return false;
 }
 
-static bool is_node(view_ino ino)
+void view_closedir(struct view_dir *d)
 {
-	return ino >= KIND_ROOT && ino < KINDS;
+	free(d->list);
+	free(d);
 }
+
+/* ---- attributes -------------------------------------------------------------------------- */
 
 bool view_is_disk(view_ino ino)
 {
@@ -165,7 +263,7 @@ bool view_is_disk(view_ino ino)
 
 bool view_may_cache(const struct view *v, view_ino ino)
 {
-	return view_is_disk(ino) && !v->opts.changing;
+	return view_is_disk(ino) && (!v->opts.changing || snapshot_of(ino));
 }
 
 static uint64_t member(const json_t *doc, const char *name)
@@ -192,6 +290,19 @@ static errint_t disk_attr(struct view *v, struct view_attr *a)
 	return 0;
 }
 
+/* The text of a snapshot is made to know its size. */
+static errint_t snapshot_text_attr(struct view *v, view_ino ino, struct view_attr *a)
+{
+	struct view_file *f;
+	errint_t err = view_open(v, ino, false, &f);
+
+	if (err)
+		return err;
+	a->size = f->text_size;
+	view_close(f);
+	return 0;
+}
+
 /* A text that nobody has opened yet is made, to know its size. */
 static errint_t text_attr(struct view *v, enum kind kind, struct view_attr *a)
 {
@@ -215,32 +326,46 @@ static errint_t text_attr(struct view *v, enum kind kind, struct view_attr *a)
 	return 0;
 }
 
+static errint_t snapshot_attr(struct view *v, view_ino ino, struct view_attr *a)
+{
+	errint_t err = view_snapshot_exists(v, snapshot_of(ino), &a->when);
+
+	if (err || view_is_dir(ino))
+		return err;
+	return view_is_disk(ino) ? view_snapshot_disk_attr(v, snapshot_of(ino), a)
+				 : snapshot_text_attr(v, ino, a);
+}
+
+static mode_t mode_of(const struct view *v, view_ino ino)
+{
+	mode_t readable = v->opts.mode & 0444, writable = v->opts.mode & 0222;
+
+	/* Who may read the files may list them. */
+	if (view_is_dir(ino))
+		return S_IFDIR | readable | readable >> 2 |
+		       (kind_of(ino) == KIND_SNAPSHOTS && v->opts.snapshots ? writable : 0);
+	if (ino == KIND_DISK && v->opts.writable)
+		return S_IFREG | readable | writable;
+	return S_IFREG | readable;
+}
+
 errint_t view_getattr(struct view *v, view_ino ino, struct view_attr *out)
 {
-	mode_t readable = v->opts.mode & 0444;
-
 	if (!is_node(ino))
 		return -ENOENT;
-	*out = (struct view_attr){.ino = ino, .uid = v->opts.uid, .gid = v->opts.gid, .nlink = 1};
+	*out = (struct view_attr){
+		.ino = ino,
+		.mode = mode_of(v, ino),
+		.uid = v->opts.uid,
+		.gid = v->opts.gid,
+		.nlink = view_is_dir(ino) ? 2 : 1,
+	};
 	clock_gettime(CLOCK_REALTIME, &out->when);
-	switch (kind_of(ino)) {
-	case KIND_ROOT:
-		/* Who may read the files may list them. */
-		out->mode = S_IFDIR | readable | readable >> 2;
-		out->nlink = 2;
+	if (snapshot_of(ino))
+		return snapshot_attr(v, ino, out);
+	if (view_is_dir(ino))
 		return 0;
-	case KIND_DISK:
-		out->mode = S_IFREG | (v->opts.writable ? v->opts.mode & 0666 : readable);
-		return disk_attr(v, out);
-	case KIND_INFO:
-	case KIND_STATS:
-	case KIND_METRICS:
-	case KIND_MAP:
-	case KINDS:
-		break;
-	}
-	out->mode = S_IFREG | readable;
-	return text_attr(v, kind_of(ino), out);
+	return view_is_disk(ino) ? disk_attr(v, out) : text_attr(v, kind_of(ino), out);
 }
 
 /* ---- open files -------------------------------------------------------------------------- */
@@ -251,7 +376,11 @@ static errint_t make_text(struct view_file *f, uint64_t *size)
 
 	switch (f->kind) {
 	case KIND_INFO:
-		err = text_info(f->v, &f->text);
+		err = f->snapshot_id ? text_snapshot_info(f->v, f->snapshot_id, &f->text)
+				     : text_info(f->v, &f->text);
+		break;
+	case KIND_DIFF:
+		err = text_snapshot_diff(f->v, f->snapshot, &f->text);
 		break;
 	case KIND_STATS:
 		err = text_stats(f->v, &f->text);
@@ -260,8 +389,11 @@ static errint_t make_text(struct view_file *f, uint64_t *size)
 		err = text_metrics(f->v, &f->text);
 		break;
 	case KIND_MAP:
-		return map_text_open(f->v->opts.image, &f->map, size);
+		return map_text_open(f->v->opts.image, f->snapshot ? f->snapshot->view : NULL,
+				     &f->map, size);
 	case KIND_ROOT:
+	case KIND_SNAPSHOTS:
+	case KIND_SNAPSHOT:
 	case KIND_DISK:
 	case KINDS:
 	default:
@@ -279,6 +411,9 @@ static errint_t open_text(struct view_file *f)
 
 	if (err)
 		return err;
+	f->text_size = size;
+	if (f->snapshot_id)
+		return 0;
 
 	SCOPED_LOCK(&f->v->lock);
 	f->v->text[f->kind].known = true;
@@ -307,16 +442,25 @@ static void forget(struct view_file *f)
 		f->next->link = f->link;
 }
 
+static void free_file(struct view_file *f)
+{
+	map_text_close(f->map);
+	free(f->text.data);
+	if (f->snapshot)
+		view_snapshot_put(f->v, f->snapshot);
+	free(f);
+}
+
 errint_t view_open(struct view *v, view_ino ino, bool write, struct view_file **out)
 {
-	CLEANUP(free) struct view_file *f = NULL;
+	struct view_file *f;
 	errint_t err = 0;
 
 	if (!is_node(ino))
 		return -ENOENT;
-	if (ino == VIEW_ROOT)
+	if (view_is_dir(ino))
 		return -EISDIR;
-	if (write && !(view_is_disk(ino) && v->opts.writable))
+	if (write && !(ino == KIND_DISK && v->opts.writable))
 		return -EROFS;
 	f = calloc(1, sizeof(*f));
 	if (!f)
@@ -324,21 +468,24 @@ errint_t view_open(struct view *v, view_ino ino, bool write, struct view_file **
 	f->v = v;
 	f->kind = kind_of(ino);
 	f->write = write;
-	if (f->kind != KIND_DISK)
+	f->snapshot_id = snapshot_of(ino);
+	if (f->snapshot_id && f->kind != KIND_INFO)
+		err = view_snapshot_get(v, f->snapshot_id, &f->snapshot);
+	if (!err && f->kind != KIND_DISK)
 		err = open_text(f);
-	if (err)
+	if (err) {
+		free_file(f);
 		return err;
+	}
 	remember(f);
-	*out = steal_pointer(&f);
+	*out = f;
 	return 0;
 }
 
 void view_close(struct view_file *f)
 {
 	forget(f);
-	map_text_close(f->map);
-	free(f->text.data);
-	free(f);
+	free_file(f);
 }
 
 errint_t view_read(struct view_file *f, struct view_thread *t, uint64_t off, size_t len,

@@ -4,6 +4,7 @@
  * session.h puts it into a file system.
  *
  *	info.json stats.json metrics map disk
+ *	snapshots/NAME/{info.json,map,disk,diff}
  *
  * Functions may be called from any thread and may block, unless told otherwise.  Messages about
  * what the image could not do are logged; a wrong request of a client is only answered.
@@ -38,9 +39,10 @@ struct view_opts {
 	struct engine *engine; /* on it; outlives the view */
 	const struct view_source_ops *source;
 	void *source_arg;
-	bool changing; /* somebody else writes to the disk while the view is mounted */
-	bool writable; /* disk may be written: nobody else writes to the image */
-	uid_t uid;     /* owner of all files */
+	bool changing;	/* somebody else writes to the disk while the view is mounted */
+	bool writable;	/* disk may be written: nobody else writes to the image */
+	bool snapshots; /* may be taken, renamed and deleted */
+	uid_t uid;	/* owner of all files */
 	gid_t gid;
 	mode_t mode; /* read and write permissions of disk; without w when not writable;
 			the other files have those to read */
@@ -88,8 +90,24 @@ MUST_CHECK errint_t view_lookup(struct view *v, view_ino dir, const char *name, 
 /* The size of a text is that of the last one that was opened. */
 MUST_CHECK errint_t view_getattr(struct view *v, view_ino ino, struct view_attr *out);
 
-/* The @nth entry of directory @dir, beginning with 0: false behind the last. */
-bool view_entry(struct view *v, view_ino dir, unsigned nth, const char **name, view_ino *out);
+/* The entries of a directory as they are now; 0 or -ENOENT, -ENOTDIR, -ENOMEM. */
+struct view_dir;
+MUST_CHECK errint_t view_opendir(struct view *v, view_ino ino, struct view_dir **out);
+/* The @nth, beginning with 0: false behind the last. */
+bool view_dir_entry(const struct view_dir *d, unsigned nth, const char **name, view_ino *out);
+void view_closedir(struct view_dir *d);
+
+bool view_is_dir(view_ino ino);
+
+/* May the name of @ino come to mean something else? */
+bool view_may_rename(view_ino ino);
+
+/* Takes, deletes and renames a snapshot, durably.  -EPERM where that is no directory of snapshots,
+ * -EROFS, and the errors of image/snapshot.h. */
+MUST_CHECK errint_t view_mkdir(struct view *v, view_ino dir, const char *name, view_ino *out);
+MUST_CHECK errint_t view_rmdir(struct view *v, view_ino dir, const char *name);
+MUST_CHECK errint_t view_rename(struct view *v, view_ino dir, const char *name, view_ino to_dir,
+				const char *to);
 
 /* True for disk: the rest are texts, made when they are opened. */
 bool view_is_disk(view_ino ino);

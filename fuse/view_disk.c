@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/snapshot.h"
 #include "fuse/view_priv.h"
 #include "image/format.h"
 #include "image/walk.h"
@@ -41,10 +42,15 @@ static errint_t counted(struct view *v, enum view_op op, uint64_t bytes, errint_
 	return err;
 }
 
-/* Bytes of [off, off + len) that are on the disk. */
-static uint64_t clip(const struct view *v, uint64_t off, uint64_t len)
+static uint64_t size_of(const struct view_file *f)
 {
-	uint64_t size = image_size(v->opts.image);
+	return f->snapshot ? snapshot_view_size(f->snapshot->view) : image_size(f->v->opts.image);
+}
+
+/* Bytes of [off, off + len) that are on the disk. */
+static uint64_t clip(const struct view_file *f, uint64_t off, uint64_t len)
+{
+	uint64_t size = size_of(f);
 
 	if (off >= size)
 		return 0;
@@ -54,10 +60,13 @@ static uint64_t clip(const struct view *v, uint64_t off, uint64_t len)
 errint_t view_disk_read(struct view_file *f, struct view_thread *t, uint64_t off, size_t len,
 			const void **data, size_t *got)
 {
-	size_t n = clip(f->v, off, len);
+	size_t n = clip(f, off, len);
 	errint_t err = 0;
 
-	if (n)
+	if (n && f->snapshot)
+		err = engine_snapshot_read(t->et, f->snapshot->view, t->buf, down(off),
+					   up(off + n) - down(off));
+	else if (n)
 		err = engine_read(t->et, t->buf, down(off), up(off + n) - down(off));
 	*data = t->buf + (off & SECTOR_MASK);
 	*got = n;
@@ -107,7 +116,7 @@ static errint_t write_range(struct view_file *f, struct view_thread *t, const vo
 errint_t view_write(struct view_file *f, struct view_thread *t, const void *data, uint64_t off,
 		    size_t len, size_t *put)
 {
-	size_t n = clip(f->v, off, len);
+	size_t n = clip(f, off, len);
 
 	assert(f->kind == KIND_DISK && f->write && len <= VIEW_MAX_IO);
 	*put = n;
@@ -119,7 +128,7 @@ errint_t view_write(struct view_file *f, struct view_thread *t, const void *data
 errint_t view_sync(struct view_file *f, struct view_thread *t)
 {
 	assert(f->kind == KIND_DISK);
-	return counted(f->v, OP_SYNC, 0, engine_flush(t->et));
+	return counted(f->v, OP_SYNC, 0, f->snapshot ? 0 : engine_flush(t->et));
 }
 
 /* Part of one sector, which is exclusively held. */
@@ -158,7 +167,7 @@ static errint_t zero_range(struct view_file *f, struct view_thread *t, uint64_t 
 
 errint_t view_zero(struct view_file *f, struct view_thread *t, uint64_t off, uint64_t len)
 {
-	uint64_t n = clip(f->v, off, len);
+	uint64_t n = clip(f, off, len);
 
 	assert(f->kind == KIND_DISK && f->write);
 	return counted(f->v, OP_ZERO, n, n ? zero_range(f, t, off, n) : 0);
@@ -186,7 +195,7 @@ static errint_t look(void *arg, const struct map_extent *e)
 
 errint_t view_seek(struct view_file *f, uint64_t off, bool data, uint64_t *out)
 {
-	uint64_t size = image_size(f->v->opts.image);
+	uint64_t size = size_of(f);
 	struct seek s = {.data = data};
 	/* What is looked for is mostly near, and a walk reads ahead. */
 	uint64_t window = 256ull << image_geometry(f->v->opts.image)->cluster_shift;
@@ -196,7 +205,9 @@ errint_t view_seek(struct view_file *f, uint64_t off, bool data, uint64_t *out)
 		return -ENXIO;
 	for (uint64_t at = off; at < size;) {
 		uint64_t len = window < size - at ? window : size - at;
-		errint_t err = walk_extents(f->v->opts.image, at, len, look, &s);
+		errint_t err = f->snapshot
+				       ? walk_snapshot_extents(f->snapshot->view, at, len, look, &s)
+				       : walk_extents(f->v->opts.image, at, len, look, &s);
 
 		if (err == FOUND) {
 			*out = s.found;

@@ -10,9 +10,22 @@
 #include "common/json_build.h"
 #include "fuse/range_lock.h"
 #include "fuse/view.h"
+#include "image/snapshot.h"
+#include "image/walk.h"
 
 /* The low bits of a view_ino; numbers of files are as stable as their names. */
-enum kind { KIND_ROOT = 1, KIND_INFO, KIND_STATS, KIND_METRICS, KIND_MAP, KIND_DISK, KINDS };
+enum kind {
+	KIND_ROOT = 1,
+	KIND_INFO,
+	KIND_STATS,
+	KIND_METRICS,
+	KIND_MAP,
+	KIND_DISK,
+	KIND_SNAPSHOTS,
+	KIND_SNAPSHOT, /* of each snapshot: its directory, and more than the live disk has: */
+	KIND_DIFF,
+	KINDS
+};
 #define KIND_BITS 8
 
 static inline enum kind kind_of(view_ino ino)
@@ -20,10 +33,36 @@ static inline enum kind kind_of(view_ino ino)
 	return (enum kind)(ino & ((1u << KIND_BITS) - 1));
 }
 
+/* The snapshot that a file is of; 0: the live disk. */
+static inline uint32_t snapshot_of(view_ino ino)
+{
+	return (uint32_t)(ino >> KIND_BITS);
+}
+
+static inline view_ino view_ino_of(enum kind kind, uint32_t snapshot)
+{
+	return (view_ino)snapshot << KIND_BITS | kind;
+}
+
 /* What was done with disk. */
 enum view_op { OP_READ, OP_WRITE, OP_SYNC, OP_ZERO, OPS };
 struct op_counters {
 	_Atomic uint64_t requests, bytes, errors;
+};
+
+struct text {
+	char *data; /* allocated */
+	size_t len;
+};
+
+/* A snapshot of which a file is open. */
+struct view_snapshot {
+	struct view_snapshot *next;
+	uint32_t id;
+	unsigned users;
+	struct snapshot_view *view;
+	struct snapshot_info info; /* as it was first opened */
+	uint64_t blocks;	   /* of 512 bytes; 0: not known */
 };
 
 struct view {
@@ -37,6 +76,10 @@ struct view {
 	pthread_mutex_t info_lock;
 	json_t *info;		   /* NULL: not yet */
 	struct timespec info_when; /* CLOCK_MONOTONIC */
+
+	pthread_mutex_t snapshots_lock; /* before the image's locks: the list, and users and
+					   blocks of what is in it */
+	struct view_snapshot *snapshots;
 
 	pthread_mutex_t lock;	 /* what follows */
 	struct view_file *files; /* that are open */
@@ -53,17 +96,15 @@ struct view_thread {
 	uint8_t *buf; /* VIEW_MAX_IO and a sector on both sides, UNIT_SIZE-aligned */
 };
 
-struct text {
-	char *data; /* allocated */
-	size_t len;
-};
-
 struct view_file {
 	struct view *v;
 	struct view_file *next, **link; /* among the view's; under its lock */
 	enum kind kind;
+	uint32_t snapshot_id;		/* 0: of the live disk */
+	struct view_snapshot *snapshot; /* open, where more than its record is needed */
 	bool write;
 	struct text text;     /* of the kinds that have one */
+	uint64_t text_size;   /* of that, or of the map */
 	struct map_text *map; /* of KIND_MAP */
 };
 
@@ -76,17 +117,34 @@ MUST_CHECK errint_t view_info_now(struct view *v, json_t **out);
 errint_t view_no_memory(void);
 
 /* ---- text.c ---- */
+/* The printed form of @doc, which is stolen and may be NULL. */
+MUST_CHECK errint_t text_print(json_t *doc, struct text *out);
 MUST_CHECK errint_t text_info(struct view *v, struct text *out);
 MUST_CHECK errint_t text_stats(struct view *v, struct text *out);
 MUST_CHECK errint_t text_metrics(struct view *v, struct text *out);
 
-/* ---- map_text.c: the map of the live disk as text, see docs/view.md ---- */
+/* ---- map_text.c: the map as text, see docs/view.md ---- */
 struct map_text;
-/* *size: bytes of the text as the map is now. */
-MUST_CHECK errint_t map_text_open(struct image *im, struct map_text **out, uint64_t *size);
+/* Of @snapshot, which stays open, or, if that is NULL, of the live disk.  *size: bytes of the text
+ * as the map is now. */
+MUST_CHECK errint_t map_text_open(struct image *im, const struct snapshot_view *snapshot,
+				  struct map_text **out, uint64_t *size);
 void map_text_close(struct map_text *m);
 MUST_CHECK errint_t map_text_read(struct map_text *m, uint64_t off, char *buf, size_t len,
 				  size_t *got);
+
+/* ---- view_snapshots.c ---- */
+
+/* Opens the snapshot, or has it open once more, until view_snapshot_put().  -ENOENT. */
+MUST_CHECK errint_t view_snapshot_get(struct view *v, uint32_t id, struct view_snapshot **out);
+void view_snapshot_put(struct view *v, struct view_snapshot *s);
+/* -ENOENT, or when it was taken.  One that is open exists. */
+MUST_CHECK errint_t view_snapshot_exists(struct view *v, uint32_t id, struct timespec *when);
+/* Sets the sizes of its disk. */
+MUST_CHECK errint_t view_snapshot_disk_attr(struct view *v, uint32_t id, struct view_attr *a);
+MUST_CHECK errint_t text_snapshot_info(struct view *v, uint32_t id, struct text *out);
+/* What has changed since its parent. */
+MUST_CHECK errint_t text_snapshot_diff(struct view *v, struct view_snapshot *s, struct text *out);
 
 /* ---- view_disk.c ---- */
 MUST_CHECK errint_t view_disk_read(struct view_file *f, struct view_thread *t, uint64_t off,

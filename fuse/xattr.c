@@ -10,7 +10,7 @@
 
 static bool has_xattrs(view_ino ino)
 {
-	return ino == VIEW_ROOT || view_is_disk(ino);
+	return ino == VIEW_ROOT || ino == KIND_DISK;
 }
 
 static bool has_server(const struct view *v, view_ino ino)

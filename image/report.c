@@ -3,9 +3,13 @@
 
 #include "image/report.h"
 
+#include <stdio.h>
+#include <time.h>
+
 #include "codecs/codec.h"
 #include "common/json_build.h"
 #include "image/dump.h"
+#include "image/snapshot.h"
 
 errint_t report_gather(struct image *im, struct report *r)
 {
@@ -143,5 +147,41 @@ json_t *report_stats_json(const struct image_stats *s)
 	json_build_u64(&o, "clusters_freed", s->clusters_freed);
 	json_build_u64(&o, "blobs_written", s->blobs_written);
 	json_build_u64(&o, "punches", s->punches);
+	return json_build_finish(&o);
+}
+
+static void put_time(struct json_build *o, const char *key, uint64_t ns)
+{
+	time_t t = (time_t)(ns / 1000000000u);
+	char text[32];
+	struct tm tm;
+
+	gmtime_r(&t, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	json_build_text(o, key, text);
+}
+
+json_t *report_snapshot_json(const struct snapshot_info *s)
+{
+	struct json_build o;
+	char uuid[37], *at = uuid;
+
+	for (unsigned i = 0; i < 16; i++)
+		at += sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+			      s->uuid[i]);
+	json_build_begin(&o);
+	json_build_u64(&o, "id", s->id);
+	json_build_text(&o, "name", s->name);
+	put_time(&o, "created", s->ctime_ns);
+	json_build_u64(&o, "virtual_size", s->size);
+	json_build_put(&o, "parent", s->parent ? json_integer(s->parent) : json_null());
+	json_build_bool(&o, "current", s->current);
+	json_build_text(&o, "uuid", uuid);
+	json_build_u64(&o, "open", s->opens);
+	json_build_bool(&o, "deleting", s->deleting);
+	if (s->deleting) {
+		json_build_u64(&o, "clusters_done", s->done);
+		json_build_u64(&o, "clusters", s->end);
+	}
 	return json_build_finish(&o);
 }

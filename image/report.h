@@ -38,6 +38,10 @@ uint64_t report_stored_bytes(const struct map_extent *e);
 /* {"codec": "zstd", "level": 3}, or null for CODEC_NONE.  As above. */
 json_t *report_compression_json(unsigned codec, int level);
 
+/* One element of "snapshots" of `ublk-img snapshot list --json`.  As above. */
+struct snapshot_info;
+json_t *report_snapshot_json(const struct snapshot_info *s);
+
 /* The counters of image_get_stats(), an object without "schema".  As above. */
 json_t *report_stats_json(const struct image_stats *s);
 

@@ -76,6 +76,7 @@ MUST_CHECK errint_t snapshot_list(struct image *im, struct snapshot_info **list,
 
 /* The one with that name which is not being deleted.  -ENOENT without a message. */
 MUST_CHECK errint_t snapshot_find(struct image *im, const char *name, struct snapshot_info *info);
+MUST_CHECK errint_t snapshot_find_id(struct image *im, uint32_t id, struct snapshot_info *info);
 
 /*
  * A snapshot that is open for reading.  It stays what it is, and readable, until it is closed, even
@@ -84,9 +85,14 @@ MUST_CHECK errint_t snapshot_find(struct image *im, const char *name, struct sna
 struct snapshot_view;
 MUST_CHECK errint_t snapshot_view_open(struct image *im, const char *name,
 				       struct snapshot_view **out);
+/* The same by its number.  -ENOENT without a message. */
+MUST_CHECK errint_t snapshot_view_open_id(struct image *im, uint32_t id,
+					  struct snapshot_view **out);
 void snapshot_view_close(struct snapshot_view *v);
 uint64_t snapshot_view_size(const struct snapshot_view *v);
 uint32_t snapshot_view_id(const struct snapshot_view *v);
+/* Number of the snapshot that it descended from when it was opened; 0: none. */
+uint32_t snapshot_view_parent(const struct snapshot_view *v);
 struct image *snapshot_view_image(const struct snapshot_view *v);
 
 /* What changed between two points. */

@@ -433,3 +433,14 @@ errint_t snapshot_find(struct image *im, const char *name, struct snapshot_info 
 	fill_info(im, r, info);
 	return 0;
 }
+
+errint_t snapshot_find_id(struct image *im, uint32_t id, struct snapshot_info *info)
+{
+	SCOPED_LOCK(&im->lock);
+	const struct disk_snapshot *r = snapshot_by_id(im, id);
+
+	if (!r || snapshot_is_zombie(r))
+		return -ENOENT;
+	fill_info(im, r, info);
+	return 0;
+}

@@ -86,22 +86,34 @@ errint_t snap_leaf(struct image *im, const struct snap_tree *t, uint64_t index,
 /* --- views ---------------------------------------------------------------------------------------
  */
 
-errint_t snapshot_view_open(struct image *im, const char *name, struct snapshot_view **out)
+/* The one called @name, or, if that is NULL, numbered @id. */
+static const struct disk_snapshot *find(struct image *im, const char *name, uint32_t id)
+{
+	const struct disk_snapshot *r;
+
+	if (name)
+		return snapshot_by_name(im, name);
+	r = snapshot_by_id(im, id);
+	return r && !snapshot_is_zombie(r) ? r : NULL;
+}
+
+static errint_t open_view(struct image *im, const char *name, uint32_t id,
+			  struct snapshot_view **out)
 {
 	struct snapshot_view *v = calloc(1, sizeof(*v));
 
 	if (!v)
-		return -ENOMEM;
+		return log_err(-ENOMEM, "%s: cannot open a snapshot", im->st->name);
 	SCOPED_LOCK(&im->lock);
-	const struct disk_snapshot *r = snapshot_by_name(im, name);
+	const struct disk_snapshot *r = find(im, name, id);
 	/* The nodes of what a rollback keeps may not be on disk yet. */
 	while (r && im->txns.ckpt_busy && !im->failed) {
 		image_wait(im);
-		r = snapshot_by_name(im, name);
+		r = find(im, name, id);
 	}
 	if (!r) {
 		free(v);
-		return log_fail(-ENOENT, "%s: there is no snapshot '%s'", im->st->name, name);
+		return -ENOENT;
 	}
 	v->im = im;
 	v->rec = *r;
@@ -109,6 +121,19 @@ errint_t snapshot_view_open(struct image *im, const char *name, struct snapshot_
 	snapshot_state(im, r)->opens++;
 	*out = v;
 	return 0;
+}
+
+errint_t snapshot_view_open(struct image *im, const char *name, struct snapshot_view **out)
+{
+	errint_t err = open_view(im, name, 0, out);
+
+	return err == -ENOENT ? log_fail(err, "%s: there is no snapshot '%s'", im->st->name, name)
+			      : err;
+}
+
+errint_t snapshot_view_open_id(struct image *im, uint32_t id, struct snapshot_view **out)
+{
+	return open_view(im, NULL, id, out);
 }
 
 void snapshot_view_close(struct snapshot_view *v)
@@ -132,6 +157,11 @@ uint64_t snapshot_view_size(const struct snapshot_view *v)
 uint32_t snapshot_view_id(const struct snapshot_view *v)
 {
 	return le32_get(v->rec.id);
+}
+
+uint32_t snapshot_view_parent(const struct snapshot_view *v)
+{
+	return le32_get(v->rec.parent);
 }
 
 struct image *snapshot_view_image(const struct snapshot_view *v)

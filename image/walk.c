@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "image/snapshot_view.h"
 #include "image/walk_tree.h"
 
 /* --- extents ------------------------------------------------------------------------------------
@@ -153,11 +154,11 @@ static errint_t extents_node(void *arg, unsigned worker, const struct tree_node 
 	return err;
 }
 
-errint_t walk_extents(struct image *im, uint64_t off, uint64_t len, map_extent_fn fn, void *arg)
+/* Of the tree @t, of a disk of @size bytes. */
+static errint_t extents_of(struct image *im, const struct tree *t, uint64_t size, uint64_t off,
+			   uint64_t len, map_extent_fn fn, void *arg)
 {
 	struct extents x = {.geo = *image_geometry(im), .fn = fn, .arg = arg, .at = off};
-	struct tree t = tree_head(im);
-	uint64_t size = image_size(im);
 
 	if (off >= size || !len)
 		return 0;
@@ -167,10 +168,25 @@ errint_t walk_extents(struct image *im, uint64_t off, uint64_t len, map_extent_f
 				 .first = off >> x.geo.cluster_shift,
 				 .end = clusters_for(&x.geo, x.end),
 				 .threads = 1};
-	errint_t err = tree_walk(im, &t, &v);
+	errint_t err = tree_walk(im, t, &v);
 	if (!err)
 		err = add_gap(&x, x.end);
 	return err ? err : flush_extent(&x);
+}
+
+errint_t walk_extents(struct image *im, uint64_t off, uint64_t len, map_extent_fn fn, void *arg)
+{
+	struct tree t = tree_head(im);
+
+	return extents_of(im, &t, image_size(im), off, len, fn, arg);
+}
+
+errint_t walk_snapshot_extents(const struct snapshot_view *s, uint64_t off, uint64_t len,
+			       map_extent_fn fn, void *arg)
+{
+	struct tree t = tree_snapshot(&s->im->geo, &s->rec);
+
+	return extents_of(s->im, &t, snapshot_view_size(s), off, len, fn, arg);
 }
 
 /* --- totals -------------------------------------------------------------------------------------
@@ -227,13 +243,12 @@ static errint_t totals_node(void *arg, unsigned worker, const struct tree_node *
 	return 0;
 }
 
-errint_t walk_totals(struct image *im, struct map_totals *out)
+static errint_t totals_of(struct image *im, const struct tree *tree, struct map_totals *out)
 {
 	struct totals t = {.geo = *image_geometry(im)};
-	struct tree tree = tree_head(im);
 	struct tree_visitor v = {
 		.arg = &t, .node = totals_node, .end = UINT64_MAX, .threads = tree_walk_threads()};
-	errint_t err = tree_walk(im, &tree, &v);
+	errint_t err = tree_walk(im, tree, &v);
 
 	if (err)
 		return err;
@@ -247,8 +262,22 @@ errint_t walk_totals(struct image *im, struct map_totals *out)
 		out->zstd_stored += part->zstd_stored;
 		out->nodes += part->nodes;
 	}
-	out->clusters[MAP_HOLE] = tree.nclusters - out->clusters[MAP_ZERO] -
+	out->clusters[MAP_HOLE] = tree->nclusters - out->clusters[MAP_ZERO] -
 				  out->clusters[MAP_RAW] - out->clusters[MAP_ZSTD];
 	out->mapped_bytes = out->raw_bytes + (out->clusters[MAP_ZSTD] << t.geo.cluster_shift);
 	return 0;
+}
+
+errint_t walk_totals(struct image *im, struct map_totals *out)
+{
+	struct tree tree = tree_head(im);
+
+	return totals_of(im, &tree, out);
+}
+
+errint_t walk_snapshot_totals(const struct snapshot_view *s, struct map_totals *out)
+{
+	struct tree tree = tree_snapshot(&s->im->geo, &s->rec);
+
+	return totals_of(s->im, &tree, out);
 }

@@ -29,6 +29,11 @@ typedef errint_t (*map_extent_fn)(void *arg, const struct map_extent *e);
 MUST_CHECK errint_t walk_extents(struct image *im, uint64_t off, uint64_t len, map_extent_fn fn,
 				 void *arg);
 
+/* The same of a snapshot that is open. */
+struct snapshot_view;
+MUST_CHECK errint_t walk_snapshot_extents(const struct snapshot_view *s, uint64_t off, uint64_t len,
+					  map_extent_fn fn, void *arg);
+
 /* What walk_totals() counts. */
 struct map_totals {
 	uint64_t clusters[4];  /* by enum map_kind (HOLE: of the virtual size) */
@@ -39,5 +44,6 @@ struct map_totals {
 	uint64_t nodes;
 };
 MUST_CHECK errint_t walk_totals(struct image *im, struct map_totals *out);
+MUST_CHECK errint_t walk_snapshot_totals(const struct snapshot_view *s, struct map_totals *out);
 
 #endif

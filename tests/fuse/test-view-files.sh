@@ -13,7 +13,7 @@ mkdir m
 for image in raw.ublk zstd.ublk; do
 	make_raw "$image" plain
 	ublk-img mount "$image" m
-	diff <(printf '%s\n' disk info.json map metrics stats.json) <(ls m)
+	diff <(printf '%s\n' disk info.json map metrics snapshots stats.json) <(ls m)
 	[ "$(stat -f -c %T m)" = fuseblk ] || [ "$(stat -f -c %T m)" = fuse ] ||
 		fail "file system type $(stat -f -c %T m)"
 	grep -q " $PWD/m fuse.ublk-img ro," /proc/self/mounts || fail "not mounted read-only"

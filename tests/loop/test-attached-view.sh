@@ -63,7 +63,6 @@ grep -q '^ublk_img_attached_read_only{' m/metrics || fail "$(cat m/metrics)"
 
 # It is for reading, and no process of its own.
 mkdir q
-says "$device, through which it is written" ublk-img mount -o rw a.ublk q
 says "nothing to be done with --foreground" ublk-img mount --foreground a.ublk q
 says "m: a view is mounted there already" ublk-img mount a.ublk m
 if : 2>/dev/null >>m/disk; then fail "m/disk was opened for writing"; fi
@@ -102,6 +101,36 @@ if head -c 1 <&"$file" >got 2>/dev/null; then fail "read without a server"; fi
 exec {file}<&-
 await_unused
 grep -q "the view on .*/m has ended" log || fail "$(cat log)"
+ublk-img check --data a.ublk >/dev/null
+
+# With -o rw snapshots can be changed; the disk is the device's.
+device=$(ublk-img attach --mode=loop --name=data a.ublk 2>err) || fail "$(cat err)"
+bridge=$(ublk-img list --json | jq '.devices[].pid')
+ublk-img mount data m
+if mkdir m/snapshots/one 2>/dev/null; then fail "a snapshot through a read-only view"; fi
+ublk-img umount m
+ublk-img mount -o rw data m
+if : 2>/dev/null >>m/disk; then fail "m/disk was opened for writing"; fi
+mkdir m/snapshots/one
+[ "$(ublk-img snapshot list --json data | jq -r '.snapshots[].name')" = one ]
+put fifth 7
+ublk-img snapshot create data two >/dev/null
+put sixth 7
+shows fourth 7 m/snapshots/one
+shows fifth 7 m/snapshots/two
+shows sixth 7 m
+mv m/snapshots/two m/snapshots/three
+ublk-img snapshot delete data one
+[ "$(ls m/snapshots)" = three ] || fail "$(ls m/snapshots)"
+if cmp -s m/disk m/snapshots/three/disk; then fail "the snapshot follows the disk"; fi
+exec {file}<m/snapshots/three/disk
+rmdir m/snapshots/three
+dd bs=512 skip=7 count=1 status=none <&"$file" | head -n 1 | grep -qx fifth || fail "gone while it was open"
+exec {file}<&-
+put fourth 7
+ublk-img detach data 2>err
+await_unused
+[ -z "$(mounts_here)" ] || fail "still mounted: $(mounts_here)"
 ublk-img check --data a.ublk >/dev/null
 
 # A bridge that is killed leaves dead mounts, which are named and can be removed; a signal that ends

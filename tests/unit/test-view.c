@@ -134,7 +134,9 @@ static void expect(struct fixture *f, uint64_t off, size_t len, uint8_t with)
 
 static void names(void **state)
 {
-	static const char *const want[] = {"info.json", "stats.json", "metrics", "map", "disk"};
+	static const char *const want[] = {"info.json", "stats.json", "metrics",
+					   "map",	"disk",	      "snapshots"};
+	struct view_dir *dir;
 	struct fixture f;
 	const char *name;
 	struct view_attr a;
@@ -143,22 +145,27 @@ static void names(void **state)
 
 	(void)state;
 	setup(&f);
-	for (n = 0; view_entry(f.view, VIEW_ROOT, n, &name, &ino); n++) {
+	assert_int_equal(view_opendir(f.view, VIEW_ROOT, &dir), 0);
+	for (n = 0; view_dir_entry(dir, n, &name, &ino); n++) {
 		assert_string_equal(name, want[n]);
 		assert_int_equal(view_lookup(f.view, VIEW_ROOT, name, &found), 0);
 		assert_int_equal(found, ino);
 		assert_int_equal(view_getattr(f.view, ino, &a), 0);
 		assert_int_equal(a.ino, ino);
-		assert_int_equal(a.mode, S_IFREG | (view_is_disk(ino) ? 0640 : 0440));
+		if (view_is_dir(ino))
+			assert_int_equal(a.mode, S_IFDIR | 0550);
+		else
+			assert_int_equal(a.mode, S_IFREG | (view_is_disk(ino) ? 0640 : 0440));
 		assert_int_equal(a.uid, 12);
 		assert_int_equal(a.gid, 34);
 	}
-	assert_int_equal(n, 5);
+	assert_int_equal(n, 6);
+	view_closedir(dir);
 	assert_int_equal(view_getattr(f.view, VIEW_ROOT, &a), 0);
 	assert_int_equal(a.mode, S_IFDIR | 0550);
 	assert_int_equal(view_lookup(f.view, VIEW_ROOT, "nothing", &found), -ENOENT);
 	assert_int_equal(view_lookup(f.view, ino_of(&f, "disk"), "disk", &found), -ENOENT);
-	assert_false(view_entry(f.view, ino_of(&f, "disk"), 0, &name, &ino));
+	assert_int_equal(view_opendir(f.view, ino_of(&f, "disk"), &dir), -ENOTDIR);
 	assert_int_equal(view_getattr(f.view, 77, &a), -ENOENT);
 	teardown(&f);
 }
