@@ -111,7 +111,7 @@ static void *run_view(void *arg)
 		;
 	err = session_stop(bv->session, STOP_SECONDS);
 	if (!err)
-		log_info("the view on %s has ended", bv->dir);
+		log_info("the view on %s has ended", *bv->dir ? bv->dir : "no directory");
 	view_ended(bv, err);
 	return NULL;
 }
@@ -179,9 +179,9 @@ static errint_t new_view(struct bridge_views *v, const json_t *params, struct br
 	const char *image = json_string_value(json_object_get(params, "image"));
 	struct bridge_view *bv;
 
-	if (!dir || dir[0] != '/' || !image)
-		return log_fail(-EINVAL, "mount: \"dir\", an absolute path, and \"image\" are "
-					 "needed");
+	if (!dir || (*dir && *dir != '/') || !image)
+		return log_fail(-EINVAL, "mount: \"dir\", an absolute path or empty, and "
+					 "\"image\" are needed");
 	bv = calloc(1, sizeof(*bv));
 	if (!bv)
 		return log_err(-ENOMEM, "%s: cannot serve the mounted view", dir);
@@ -291,7 +291,8 @@ errint_t bridge_views_list(void *arg, struct socket_request *rq, json_t **result
 	(void)rq;
 	SCOPED_LOCK(&v->lock);
 	for (const struct bridge_view *bv = v->first; bv; bv = bv->next)
-		json_array_append_new(dirs, json_string(bv->dir));
+		if (*bv->dir)
+			json_array_append_new(dirs, json_string(bv->dir));
 	*result = json_pack("{s:o}", "views", dirs);
 	return *result ? 0 : log_err(-ENOMEM, "cannot list the mounted views");
 }

@@ -292,8 +292,8 @@ const struct command cmd_compare = {
 	.max_args = 2,
 	.options = options,
 	.opts_size = sizeof(struct compare_opts),
-	.help = "Compares what is on two disks, each of which is an image, a raw file or a block "
-		"device. How it is stored makes no difference. When the disks differ, the offset of "
+	.help = "Compares what is on two disks, each of which is an image, a snapshot IMAGE@NAME of one, a raw file or a "
+		"block device. How it is stored makes no difference. When the disks differ, the offset of "
 		"the first byte that does is printed.\n\n"
 		"A disk that is larger than the other is identical with it when what is beyond the "
 		"other's end are zeros, unless --strict is given.",

@@ -345,6 +345,7 @@ static const struct cmd_example examples[] = {
 	{"convert -O raw disk.ublk disk.raw", "And back; zeros become holes in the file."},
 	{"convert -O raw --force disk.ublk /dev/sdX", "Write the disk to a block device."},
 	{"convert --zstd=19 - archive.ublk", "Make an image of what arrives through a pipe."},
+	{"convert disk.ublk@monday monday.raw", "A snapshot, as a raw file."},
 	{NULL, NULL},
 };
 
@@ -359,7 +360,7 @@ const struct command cmd_convert = {
 	.opts_size = sizeof(struct convert_opts),
 	.defaults = &defaults,
 	.help = "Copies the content of the disk SOURCE to TARGET. SOURCE is a raw file, a block "
-		"device, an image, or \"-\" for raw content on standard input; TARGET is an image, "
+		"device, an image, its snapshot IMAGE@NAME, or \"-\" for raw content on standard input; TARGET is an image, "
 		"a raw file, a block device, or \"-\" for raw content on standard output.\n\n"
 		"Holes and zeros take no space in images and raw files. An image is written from "
 		"front to back without gaps, so that its length is the space that it takes: it can "

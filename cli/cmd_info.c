@@ -12,6 +12,7 @@
 #include "cli/json_output.h"
 #include "cli/options.h"
 #include "cli/size.h"
+#include "cli/source.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "image/dump.h"
@@ -19,6 +20,11 @@
 
 struct info_opts {
 	bool blocks, json;
+};
+
+/* Bytes of a disk that are stored, and that they take. */
+struct snapshot_bytes {
+	uint64_t mapped, stored;
 };
 
 /* Of an image that nobody serves. */
@@ -143,6 +149,77 @@ static void print_facts(const char *path, const json_t *doc)
 	printf("%-16s%s\n", "created by:", text(doc, "creator"));
 }
 
+/* ---- a snapshot --------------------------------------------------------------------------- */
+
+static errint_t count_extent(void *arg, const struct map_extent *e)
+{
+	struct snapshot_bytes *b = arg;
+
+	if (!report_is_stored(e))
+		return 0;
+	b->mapped += e->len;
+	b->stored += report_stored_bytes(e);
+	return 0;
+}
+
+/* What snapshot list tells of it. */
+static errint_t find_snapshot(struct source *s, json_t **out)
+{
+	CLEANUP(close) int fd = -1;
+	struct snapshot_info info;
+	errint_t err;
+
+	if (s->root < 0) {
+		err = snapshot_find_id(s->file.image, snapshot_view_id(s->view), &info);
+		*out = err ? NULL : report_snapshot_json(&info);
+		return err ? log_err(err, "%s: cannot describe it", s->text) : 0;
+	}
+	err = source_file(s, "info.json", &fd);
+	if (err)
+		return err;
+	*out = json_loadfd(fd, 0, NULL);
+	return *out ? 0 : log_fail(-EPROTO, "%s: cannot describe it", s->text);
+}
+
+static errint_t print_snapshot(struct source *s, const json_t *doc, const struct snapshot_bytes *b)
+{
+	printf("%-16s%s\n", "snapshot:", s->text);
+	print_size("virtual size:", number(doc, "virtual_size"));
+	print_size("data:", b->mapped);
+	if (b->stored) {
+		print_size("stored in:", b->stored);
+		printf("%-16s%.2f\n", "ratio:", (double)b->mapped / (double)b->stored);
+	}
+	printf("%-16s%s\n", "created:", text(doc, "created"));
+	printf("%-16s%s\n", "uuid:", text(doc, "uuid"));
+	return 0;
+}
+
+static errint_t show_snapshot(struct source *s, bool json)
+{
+	CLEANUP(json) json_t *about = NULL;
+	struct snapshot_bytes b = {0};
+	json_t *doc;
+	errint_t err = source_open(s);
+
+	if (!err)
+		err = find_snapshot(s, &about);
+	if (!err)
+		err = source_walk(s, 0, UINT64_MAX, count_extent, &b);
+	if (!err)
+		err = source_close(s);
+	if (err)
+		return err;
+	if (!json)
+		return print_snapshot(s, about, &b);
+	doc = json_document("info-snapshot");
+	json_put_text(doc, "image", s->image);
+	json_put(doc, "snapshot", json_incref(about));
+	json_put_u64(doc, "mapped_bytes", b.mapped);
+	json_put_u64(doc, "stored_bytes", b.stored);
+	return json_print(doc);
+}
+
 /* ------------------------------------------------------------------------------------------- */
 
 /* Without opening the image: also for what cannot be opened. */
@@ -169,12 +246,17 @@ static errint_t show_blocks(const char *path, bool json)
 static errint_t run_info(struct invocation *inv)
 {
 	const struct info_opts *o = inv->opts;
+	CLEANUP(source) struct source s = SOURCE_NONE;
 	json_t *doc;
 	errint_t err;
 
 	if (o->blocks)
 		return show_blocks(inv->args[0], o->json);
-	err = gather(inv->args[0], &doc);
+	err = source_parse(inv->args[0], &s);
+	if (!err && s.snapshot)
+		return show_snapshot(&s, o->json);
+	if (!err)
+		err = gather(inv->args[0], &doc);
 	if (err)
 		return err;
 	if (o->json)
@@ -199,6 +281,7 @@ static const struct cmd_option options[] = {
 static const struct cmd_example examples[] = {
 	{"info disk.ublk", "Everything about a disk."},
 	{"info --json disk.ublk | jq .ratio", "How well it compresses."},
+	{"info disk.ublk@monday", "A snapshot of it."},
 	{NULL, NULL},
 };
 
@@ -206,12 +289,12 @@ const struct command cmd_info = {
 	.name = "info",
 	.group = "Images",
 	.summary = "Describe an image",
-	.operands = "IMAGE",
+	.operands = "IMAGE[@NAME]",
 	.min_args = 1,
 	.max_args = 1,
 	.options = options,
 	.opts_size = sizeof(struct info_opts),
-	.help = "Prints the size of the disk, what it takes, how well it is compressed, and the "
+	.help = "Prints, of IMAGE or its snapshot NAME, the size of the disk, what it takes, how well it is compressed, and the "
 		"image's properties:\n\n"
 		" virtual size  bytes of the disk\n"
 		" disk usage    bytes that the file takes on its file system\n"

@@ -5,10 +5,10 @@
 #include <stdio.h>
 
 #include "cli/commands.h"
-#include "cli/image_file.h"
 #include "cli/json_output.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/source.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "image/report.h"
@@ -45,23 +45,23 @@ static errint_t print_extent_json(void *arg, const struct map_extent *e)
 	return json_stream_item(arg, o);
 }
 
-static errint_t print_map(struct image *im, uint64_t off, uint64_t len)
+static errint_t print_map(struct source *s, uint64_t off, uint64_t len)
 {
 	printf("%16s %16s  %-4s %16s %16s\n", "offset", "length", "kind", "file offset", "stored");
-	return walk_extents(im, off, len, print_extent, NULL);
+	return source_walk(s, off, len, print_extent, NULL);
 }
 
-static errint_t print_map_json(struct image *im, const char *path, uint64_t off, uint64_t len)
+static errint_t print_map_json(struct source *source, uint64_t size, uint64_t off, uint64_t len)
 {
 	json_t *doc = json_document("map");
 	struct json_stream s;
 	errint_t err;
 
-	json_put_text(doc, "image", path);
-	json_put_u64(doc, "virtual_size", image_size(im));
+	json_put_text(doc, "image", source->text);
+	json_put_u64(doc, "virtual_size", size);
 	err = json_stream_begin(&s, doc, "extents");
 	if (!err)
-		err = walk_extents(im, off, len, print_extent_json, &s);
+		err = source_walk(source, off, len, print_extent_json, &s);
 	/* Also on failure: what was printed stays a document, and the exit status tells. */
 	json_stream_end(&s);
 	return err;
@@ -70,21 +70,23 @@ static errint_t print_map_json(struct image *im, const char *path, uint64_t off,
 static errint_t run_map(struct invocation *inv)
 {
 	const struct map_opts *o = inv->opts;
-	CLEANUP(image_file) struct image_file f;
+	CLEANUP(source) struct source s = SOURCE_NONE;
 	uint64_t size, len = o->length;
-	errint_t err = image_file_open(inv->args[0], false, &f);
+	errint_t err = source_parse(inv->args[0], &s);
 
+	if (!err)
+		err = source_open_live(&s);
+	if (!err)
+		err = source_size(&s, &size);
 	if (err)
 		return err;
-	size = image_size(f.image);
 	if (o->offset > size)
 		return log_fail(-EINVAL, "%s: --offset: the disk ends at %" PRIu64, inv->args[0],
 				size);
 	if (len > size - o->offset)
 		len = size - o->offset;
-	err = o->json ? print_map_json(f.image, inv->args[0], o->offset, len)
-		      : print_map(f.image, o->offset, len);
-	return err ? err : image_file_close(&f);
+	err = o->json ? print_map_json(&s, size, o->offset, len) : print_map(&s, o->offset, len);
+	return err ? err : source_close(&s);
 }
 
 static const struct cmd_option options[] = {
@@ -117,13 +119,13 @@ const struct command cmd_map = {
 	.name = "map",
 	.group = "Images",
 	.summary = "List what is stored where",
-	.operands = "IMAGE",
+	.operands = "IMAGE[@NAME]",
 	.min_args = 1,
 	.max_args = 1,
 	.options = options,
 	.opts_size = sizeof(struct map_opts),
 	.defaults = &defaults,
-	.help = "Lists the extents of the disk in order and without gaps, all in bytes: where on the "
+	.help = "Lists the extents of the disk, or of its snapshot NAME, in order and without gaps, all in bytes: where on the "
 		"disk each begins, how long it is, and how it is kept:\n\n"
 		" hole  never written, or discarded: reads as zeros\n"
 		" zero  written with zeros: takes no space\n"

@@ -16,10 +16,10 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#include "cli/image_file.h"
+#include "cli/source.h"
 #include "common/cleanup.h"
 #include "common/log.h"
-#include "engine/engine.h"
+#include "engine/snapshot.h"
 #include "image/walk.h"
 
 const char *const disk_format_words[] = {"auto", "raw", "ublk", NULL};
@@ -51,7 +51,7 @@ struct disk {
 	bool no_holes; /* the file system does not tell */
 
 	/* image */
-	struct image_file file;
+	struct source source;
 	struct engine *engine;
 	/* The runs of data in [runs_off, runs_end), for disk_next_data(). */
 	struct data_run *runs;
@@ -200,7 +200,7 @@ static errint_t load_runs(struct disk *d, uint64_t off)
 
 	d->nruns = 0;
 	d->runs_off = d->runs_end = off;
-	err = walk_extents(d->file.image, off, d->size - off, add_run, d);
+	err = source_walk(&d->source, off, d->size - off, add_run, d);
 	if (err == WALK_FULL)
 		return 0;
 	if (!err)
@@ -251,7 +251,10 @@ static void image_reader_free(struct disk_reader *r)
 
 static errint_t image_read(struct disk_reader *r, void *buf, uint64_t off, size_t len)
 {
-	return engine_read(r->thread, buf, off, len);
+	struct snapshot_view *view = r->disk->source.view;
+
+	return view ? engine_snapshot_read(r->thread, view, buf, off, len)
+		    : engine_read(r->thread, buf, off, len);
 }
 
 static void image_disk_close(struct disk *d)
@@ -261,7 +264,7 @@ static void image_disk_close(struct disk *d)
 	if (d->engine)
 		engine_free(d->engine);
 	/* Nothing was written, so nothing can be lost. */
-	err = image_file_close(&d->file);
+	err = source_close(&d->source);
 	(void)err;
 	free(d->runs);
 }
@@ -324,34 +327,58 @@ static errint_t open_raw(struct disk *d)
 
 static errint_t open_image(struct disk *d)
 {
-	errint_t err = image_file_open_stream(d->path, &d->file);
+	errint_t err = source_open(&d->source);
 
-	d->ops = &image_ops;
 	if (err)
 		return err;
-	d->size = image_size(d->file.image);
+	/* What a bridge serves is a file, with the holes where they are. */
+	if (d->source.root >= 0) {
+		err = source_file(&d->source, "disk", &d->fd);
+		return err ? err : open_raw(d);
+	}
+	d->ops = &image_ops;
+	err = source_size(&d->source, &d->size);
+	if (err)
+		return err;
 	d->runs = calloc(RUNS_MAX, sizeof(*d->runs));
 	if (!d->runs)
 		return log_err(-ENOMEM, "%s: cannot open", d->path);
-	return engine_new(d->file.image, NULL, &d->engine);
+	return engine_new(d->source.file.image, NULL, &d->engine);
+}
+
+/* A snapshot is one of an image, and what is attached is an image as well as a block device, which
+ * can be read as that. */
+static errint_t open_either(struct disk *d, enum disk_format format)
+{
+	CLEANUP(close) int fd = -1;
+	errint_t err = 0;
+
+	if (!d->source.snapshot)
+		err = open_for_reading(d->path, &fd);
+	else if (format == DISK_RAW)
+		err = log_fail(-EINVAL, "%s: a snapshot is not of format raw", d->path);
+	else
+		format = DISK_UBLK;
+	if (!err && format == DISK_DETECT)
+		err = detect_fd(fd, d->path, &format);
+	if (err)
+		return err;
+	d->format = format;
+	d->fd = format == DISK_RAW ? steal_fd(&fd) : -1;
+	return format == DISK_RAW ? open_raw(d) : open_image(d);
 }
 
 errint_t disk_open(const char *path, enum disk_format format, struct disk **out)
 {
-	CLEANUP(close) int fd = -1;
-	CLEANUP(disk) struct disk *d = NULL;
-	errint_t err = open_for_reading(path, &fd);
+	CLEANUP(disk) struct disk *d = calloc(1, sizeof(*d));
+	errint_t err;
 
-	if (!err && format == DISK_DETECT)
-		err = detect_fd(fd, path, &format);
-	if (err)
-		return err;
-	d = calloc(1, sizeof(*d));
 	if (!d || !(d->path = strdup(path)))
 		return log_err(-ENOMEM, "%s: cannot open", path);
-	d->format = format;
-	d->fd = format == DISK_RAW ? steal_fd(&fd) : -1;
-	err = format == DISK_RAW ? open_raw(d) : open_image(d);
+	d->fd = -1;
+	err = source_parse(d->path, &d->source);
+	if (!err)
+		err = open_either(d, format);
 	if (!err)
 		*out = steal_pointer(&d);
 	return err;
@@ -363,6 +390,7 @@ void disk_close(struct disk *d)
 		return;
 	if (d->ops)
 		d->ops->close(d);
+	cleanup_source(&d->source);
 	free(d->path);
 	free(d);
 }
@@ -380,16 +408,6 @@ enum disk_format disk_format(const struct disk *d)
 uint64_t disk_size(const struct disk *d)
 {
 	return d->size;
-}
-
-struct image *disk_image(const struct disk *d)
-{
-	return d->file.image;
-}
-
-int disk_fd(const struct disk *d)
-{
-	return d->fd;
 }
 
 errint_t disk_next_data(struct disk *d, uint64_t off, uint64_t *start, uint64_t *end)

@@ -12,7 +12,6 @@
 #include "common/errint.h"
 
 struct disk;
-struct image;
 
 enum disk_format { DISK_DETECT, DISK_RAW, DISK_UBLK };
 extern const char *const disk_format_words[]; /* "auto", "raw", "ublk", in that order */
@@ -20,7 +19,8 @@ extern const char *const disk_format_words[]; /* "auto", "raw", "ublk", in that 
 /* What @path is: DISK_UBLK when it begins with an image's magic, else DISK_RAW. */
 MUST_CHECK errint_t disk_detect(const char *path, enum disk_format *format);
 
-/* Opens @path read-only.  DISK_DETECT: as disk_detect() says.  Messages are logged. */
+/* Opens @path read-only, which may be IMAGE@NAME, a snapshot (source.h).  DISK_DETECT: as
+ * disk_detect() says.  Messages are logged. */
 MUST_CHECK errint_t disk_open(const char *path, enum disk_format format, struct disk **out);
 void disk_close(struct disk *d); /* NULL is allowed */
 
@@ -34,11 +34,6 @@ const char *disk_path(const struct disk *d);
 enum disk_format disk_format(const struct disk *d);
 /* Bytes; a raw file's may be any number. */
 uint64_t disk_size(const struct disk *d);
-/* The image behind it, or NULL. */
-struct image *disk_image(const struct disk *d);
-/* The descriptor behind a raw disk, or -1. */
-int disk_fd(const struct disk *d);
-
 /*
  * The first run of possible data at or after @off: *start and *end, *end > *start; all between @off
  * and *start reads as zeros.  *start == *end == disk_size() when no data follows.  Both are

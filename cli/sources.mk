@@ -7,6 +7,8 @@ cli_sources = \
 cli_library_sources = \
 	%D%/attached.c \
 	%D%/attached.h \
+	%D%/attached_view.c \
+	%D%/attached_view.h \
 	%D%/background.c \
 	%D%/background.h \
 	%D%/blocks.c \
@@ -68,6 +70,8 @@ cli_library_sources = \
 	%D%/snapshot_ops.h \
 	%D%/snapshot_target.c \
 	%D%/snapshot_target.h \
+	%D%/source.c \
+	%D%/source.h \
 	%D%/suggest.c \
 	%D%/suggest.h \
 	%D%/terminal.c \

@@ -11,13 +11,11 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <linux/loop.h>
-#include <linux/mount.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -32,63 +30,6 @@ struct loop {
 	int fd;	  /* of the device; -1 when the driver was told to clear it */
 	int file; /* disk; the same */
 };
-
-/* ---- the file system --------------------------------------------------------------------- */
-
-static errint_t set(int fs, const char *key, const char *value)
-{
-	return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, key, value, 0) ? -errno : 0;
-}
-
-static errint_t set_number(int fs, const char *key, unsigned value)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%u", value);
-	return set(fs, key, text);
-}
-
-/* What mount(2) would be told. */
-static errint_t configure(int fs, int fuse)
-{
-	errint_t err = set_number(fs, "fd", (unsigned)fuse);
-
-	if (!err)
-		err = set(fs, "rootmode", "40000"); /* S_IFDIR, octal */
-	if (!err)
-		err = set_number(fs, "user_id", geteuid());
-	if (!err)
-		err = set_number(fs, "group_id", getegid());
-	if (!err)
-		err = set_number(fs, "max_read", VIEW_MAX_IO);
-	if (!err && syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
-		err = -errno;
-	return err;
-}
-
-/* *fuse: to be served; *root: the root of what is served. */
-static errint_t make_fs(int *fuse, int *root)
-{
-	CLEANUP(close) int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	CLEANUP(close) int fs = -1;
-	errint_t err;
-
-	if (fd < 0)
-		return log_errno("/dev/fuse: cannot open; a loop device needs FUSE (as root: "
-				 "modprobe fuse)");
-	fs = (int)syscall(SYS_fsopen, "fuse", FSOPEN_CLOEXEC);
-	err = fs < 0 ? -errno : configure(fs, fd);
-	if (!err) {
-		*root = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
-				     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-		if (*root < 0)
-			err = -errno;
-	}
-	if (err)
-		return log_err(err, "cannot make a file system for the loop device");
-	*fuse = steal_fd(&fd);
-	return 0;
-}
 
 /* ---- the device -------------------------------------------------------------------------- */
 
@@ -147,7 +88,7 @@ static errint_t begin(struct loop *l, const struct loop_opts *opts)
 {
 	CLEANUP(close) int root = -1;
 	struct session_opts session = {.view = opts->view, .threads = opts->threads};
-	errint_t err = make_fs(&session.fd, &root);
+	errint_t err = session_mount_private(&session.fd, &root);
 
 	if (!err)
 		err = session_start(&session, &l->session);

@@ -52,6 +52,14 @@ MUST_CHECK errint_t session_stop(struct session *s, unsigned timeout);
  */
 MUST_CHECK errint_t session_mount(const struct session_opts *opts, int *fd);
 
+/*
+ * Make the file system of a view that is in no directory: *fuse is the descriptor to be served as
+ * session_opts.fd is, and *root that of its root directory, as long as which, or what was opened
+ * below it, is open the file system lives.  Nothing is left behind, however the process ends. Needs
+ * root.  Message logged.
+ */
+MUST_CHECK errint_t session_mount_private(int *fuse, int *root);
+
 /* Unmount @dir; what is still open there stays so with @lazy, and refuses with -EBUSY without.
  * Message logged. */
 MUST_CHECK errint_t session_unmount(const char *dir, bool lazy);

@@ -8,6 +8,7 @@ fuse_sources = \
 	%D%/loop.h \
 	%D%/map_text.c \
 	%D%/mount.c \
+	%D%/mount_private.c \
 	%D%/ops.c \
 	%D%/ops.h \
 	%D%/range_lock.c \

@@ -52,6 +52,8 @@ valid map ublk-img map --json --offset=8K --length=0 zstd.ublk
 valid snapshot-create ublk-img snapshot create --json zstd.ublk one
 valid snapshot-create ublk-img snapshot create --json zstd.ublk $'b\x01\xc3\xa4'
 valid snapshot-list ublk-img snapshot list --json zstd.ublk
+valid info-snapshot ublk-img info --json zstd.ublk@one
+valid map ublk-img map --json zstd.ublk@one
 valid snapshot-rename ublk-img snapshot rename --json zstd.ublk one two
 valid snapshot-rollback ublk-img snapshot rollback --json --keep=three zstd.ublk two
 valid snapshot-rollback ublk-img snapshot rollback --json --discard-current zstd.ublk two

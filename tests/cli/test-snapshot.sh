@@ -53,6 +53,37 @@ run ublk-img snapshot diff a.ublk one three
 run ublk-img snapshot diff --json a.ublk three
 run ublk-img snapshot diff a.ublk three nobody
 
+say "snapshots as sources"
+for n in one "t w\o" three; do
+	state=$([ "$n" = one ] && echo 1 || { [ "$n" = three ] && echo 3 || echo 2; })
+	ublk-img compare --strict "a.ublk@$n" "state-$state" >/dev/null
+	ublk-img compare --strict "state-$state" "a.ublk@$n" >/dev/null
+	rm -f raw new.ublk
+	ublk-img convert -O raw "a.ublk@$n" raw
+	cmp raw "state-$state"
+	ublk-img convert --zstd "a.ublk@$n" new.ublk
+	ublk-img compare --strict new.ublk "state-$state" >/dev/null
+	[ "$(ublk-img map "a.ublk@$n" | awk 'NR > 1 { end = $1 + $2 } END { print end }')" = $((16 << 20)) ]
+done
+expect_status 1 ublk-img compare a.ublk@one a.ublk@three >/dev/null
+ublk-img info a.ublk@one >out
+grep -q '^data: *256 KiB' out || fail "$(cat out)"
+grep -q '^created: *20' out || fail "$(cat out)"
+run ublk-img map a.ublk@nobody
+run ublk-img convert -O raw a.ublk@nobody raw2
+run ublk-img compare a.ublk@ state-1
+run ublk-img convert -O raw nothing@one raw2
+# A file of that name comes first, an image whose name has an @ is found.
+cp state-2 a.ublk@one
+ublk-img compare --strict a.ublk@one state-2 >/dev/null
+rm a.ublk@one
+cp a.ublk b@c.ublk
+ublk-img compare --strict b@c.ublk@one state-1 >/dev/null
+ublk-img snapshot create a.ublk x@y >/dev/null
+ublk-img compare --strict a.ublk@x@y state-3 >/dev/null
+ublk-img snapshot delete a.ublk x@y
+rm b@c.ublk
+
 say "back and forth"
 cp a.ublk before
 [ "$(ublk-img snapshot rollback --keep=kept a.ublk one)" = kept ]

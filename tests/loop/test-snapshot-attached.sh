@@ -124,6 +124,32 @@ ublk-img snapshot rollback --discard-current data "$kept"
 cmp -n 1048576 bytes "$device" || fail "what was kept is not what was written last"
 ublk-img snapshot rollback --discard-current data tree
 
+# Read while the disk is in use: converted, compared, mapped.
+mount "$device" m
+(while :; do head -c 1M /dev/urandom >m/busy; done) &
+load=$!
+ublk-img convert -O raw data@tree tree.raw
+ublk-img convert --zstd "$device@tree" tree.ublk
+if cmp -s tree.raw tree.ublk; then fail "not converted"; fi
+ublk-img compare --strict tree.raw tree.ublk >/dev/null
+ublk-img compare --strict a.ublk@tree tree.raw >/dev/null
+expect_status 1 ublk-img compare --strict a.ublk@empty tree.raw >/dev/null
+fsck.ext4 -fn tree.raw >fsck.out 2>&1 || fail "$(cat fsck.out)"
+ublk-img map a.ublk@tree >attached.map
+ublk-img map --json a.ublk@tree | jq -e '.virtual_size == 268435456' >/dev/null
+ublk-img info --json a.ublk@tree >attached.info
+[ "$(ublk-img map a.ublk | awk 'NR > 1 { end = $1 + $2 } END { print end }')" = $((256 << 20)) ]
+says "there is no snapshot 'nobody'" ublk-img convert data@nobody x
+says "and changes: name a snapshot of it" ublk-img convert a.ublk x
+kill "$load"
+wait "$load" || true
+umount m
+detach
+ublk-img map a.ublk@tree | diff attached.map -
+diff <(jq 'del(.snapshot.open)' attached.info) <(ublk-img info --json a.ublk@tree | jq 'del(.snapshot.open)')
+ublk-img compare --strict a.ublk@tree tree.raw >/dev/null
+attach
+
 # A larger disk, while it is mounted.
 mount "$device" m
 ublk-img resize data +256M

@@ -54,8 +54,9 @@ for mode in $modes; do
 	[ "$(jq -r '.attached | [.device, .mode, .queues, .depth] | join(" ")' info.json)" = \
 		"$device $mode 2 32" ] || fail "$(cat info.json)"
 	ublk-img info a.ublk | grep -q "^state: *attached as $device (pid $bridge, mode $mode)"
-	expect_status 1 ublk-img map a.ublk 2>err
-	grep -q "a.ublk is attached as $device (pid $bridge); detach it first" err
+	expect_status 1 ublk-img convert a.ublk copy.raw 2>err
+	grep -q "a.ublk is attached as $device (pid $bridge), and changes" err
+	[ "$(ublk-img map a.ublk | awk 'NR > 1 { end = $1 + $2 } END { print end }')" = $((256 << 20)) ]
 
 	# Written at odd places in all kinds of sizes; then the same from a plain file.
 	dd if=/dev/urandom of=noise bs=1M count=8 status=none
