@@ -54,8 +54,9 @@ run ublk-img snapshot diff --json a.ublk three
 run ublk-img snapshot diff a.ublk three nobody
 
 say "snapshots as sources"
+state=0
 for n in one "t w\o" three; do
-	state=$([ "$n" = one ] && echo 1 || { [ "$n" = three ] && echo 3 || echo 2; })
+	state=$((state + 1))
 	ublk-img compare --strict "a.ublk@$n" "state-$state" >/dev/null
 	ublk-img compare --strict "state-$state" "a.ublk@$n" >/dev/null
 	rm -f raw new.ublk

@@ -14,7 +14,7 @@ grep -q 'loop device' err || fail "$(cat err)"
 [[ $device == /dev/loop* ]] || fail "$device"
 [ "$(ublk-img list --json | jq -r '.devices[].mode')" = loop ]
 expect_status 1 ublk-img attach --mode=zero-copy a.ublk 2>err
-mkfs.ext4 -q "$device"
+mkfs.ext4 -q "$device" 200M
 mount "$device" mnt
 cp -a /usr/include/linux mnt/
 umount mnt
