@@ -22,14 +22,6 @@
 bool in_use_find(const char *proc, const char *sys, const char *name, char text[IN_USE_TEXT_MAX]);
 
 /*
- * Calls @fn for each mount point, in this process's namespace, of a file system on the block device
- * @name, on one of its partitions, or on a device that is built of those.  An error of @fn ends it
- * and is returned; -ENOMEM or that of reading the table of mounts, message logged.
- */
-MUST_CHECK errint_t in_use_mounts(const char *proc, const char *sys, const char *name,
-				  errint_t (*fn)(void *arg, const char *point), void *arg);
-
-/*
  * -EBUSY, message logged, when somebody uses the block device @path ("/dev/ublkb0").  Somebody may
  * begin to as soon as this returns.
  */

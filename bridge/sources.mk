@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # The sources of bridge/, listed once.
 bridge_sources = \
+	%D%/block_devices.c \
+	%D%/block_devices.h \
 	%D%/bridge.c \
 	%D%/bridge.h \
 	%D%/bridge_info.c \

@@ -9,12 +9,11 @@
 #include <time.h>
 
 #include "cli/commands.h"
-#include "cli/freeze.h"
+#include "cli/freeze_find.h"
 #include "cli/json_output.h"
 #include "cli/options.h"
 #include "cli/snapshot_target.h"
 #include "common/cleanup.h"
-#include "common/fault.h"
 #include "common/json_build.h"
 #include "common/log.h"
 
@@ -34,97 +33,119 @@ static void time_name(const char *prefix, char name[64])
 
 /* ---- create -------------------------------------------------------------------------------- */
 
-struct freeze_opt {
+/* Milliseconds that a file system may be frozen for a snapshot, which usually takes some. */
+#define FROZEN_MS 20000
+
+/* --freeze[=DIR] */
+struct freeze_choice {
 	bool wanted;
-	const char *point; /* NULL: what is mounted */
+	const char *dir; /* NULL: all that is mounted of the device */
 };
 
 struct create_opts {
-	struct freeze_opt freeze;
+	struct freeze_choice freeze;
 	bool json;
 };
 
 static errint_t option_freeze(const struct cmd_option *o, const char *arg, void *field)
 {
-	struct freeze_opt *opt = field;
 	struct stat st;
 
-	if (arg && (stat(arg, &st) || !S_ISDIR(st.st_mode)))
-		return log_fail(-EINVAL, "--%s: \"%s\" is no directory", o->name, arg);
-	*opt = (struct freeze_opt){.wanted = true, .point = arg};
+	if (arg && stat(arg, &st))
+		return log_errno("--%s: %s", o->name, arg);
+	if (arg && !S_ISDIR(st.st_mode))
+		return log_fail(-ENOTDIR, "--%s: %s is not a directory", o->name, arg);
+	*(struct freeze_choice *)field = (struct freeze_choice){.wanted = true, .dir = arg};
 	return 0;
 }
 
-/* What is to be frozen; where nothing is mounted, nothing. */
-static errint_t choose_frozen(const struct freeze_opt *o, const struct snapshot_target *t,
-			      struct freeze *f)
+static errint_t create(struct snapshot_target *t, const char *name, json_t **result)
 {
-	const json_t *device = json_object_get(t->client.about, "image_device");
-	struct stat st;
-	errint_t err;
-
-	if (!o->wanted)
-		return 0;
-	if (!t->attached)
-		return log_fail(-EINVAL, "%s is not attached: there is no file system to be frozen",
-				t->what);
-	if (!o->point)
-		return freeze_add_device(f, client_text(&t->client, "device") + strlen("/dev/"));
-	err = freeze_add(f, o->point);
-	/* The bridge would wait for itself. */
-	if (!err && !stat(o->point, &st) && (uint64_t)json_integer_value(device) == st.st_dev)
-		return log_fail(-EINVAL, "%s: cannot be frozen: the image is in it", o->point);
-	return err;
+	return snapshot_target_call(t, "snapshot-create", json_pack("{s:s}", "name", name), result);
 }
 
-static errint_t create(const struct create_opts *o, struct snapshot_target *t, const char *name,
-		       json_t **result)
+/* Of file systems that do not change meanwhile. */
+static errint_t create_frozen(struct snapshot_target *t, const char *name, struct freeze_list *l,
+			      json_t **result)
 {
-	CLEANUP(freeze) struct freeze f = FREEZE_NONE;
-	errint_t err = choose_frozen(&o->freeze, t, &f), thawed;
+	const struct freeze_opts opts = {.fs = l->fs, .n = l->n, .ms = FROZEN_MS};
+	struct freezer freezer;
+	errint_t err = freeze_begin(&opts, &freezer), thawed;
 
-	if (!err)
-		err = freeze_begin(&f);
 	if (err)
 		return err;
-	err = fault_point("frozen");
-	if (!err)
-		err = snapshot_target_call(t, "snapshot-create", json_pack("{s:s}", "name", name),
-					   result);
-	thawed = freeze_end(&f);
-	if (!err && thawed)
-		log_warn("the snapshot %s was taken, but maybe after that", name);
-	if (!err)
-		err = snapshot_target_close(t);
-	return err ? err : thawed;
+	err = create(t, name, result);
+	thawed = freeze_end(&freezer);
+	for (unsigned i = 0; i < l->n; i++)
+		if (!l->fs[i].is_frozen)
+			log_warn("%s: file systems of this kind cannot be frozen; in the snapshot "
+				 "it is as after a power failure",
+				 l->fs[i].dir);
+	if (err || !thawed)
+		return err;
+	/* Not what was asked for. */
+	if (snapshot_target_call(t, "snapshot-delete", json_pack("{s:s}", "name", name), NULL))
+		log_warn("the snapshot %s is not one of a frozen file system", name);
+	return thawed;
+}
+
+static errint_t create_as_chosen(const struct freeze_choice *freeze, struct snapshot_target *t,
+				 const char *name, struct freeze_list *l, json_t **result)
+{
+	errint_t err = 0;
+
+	if (freeze->dir && !t->attached)
+		return log_fail(-EINVAL, "%s: is not attached, so that %s cannot be on it", t->what,
+				freeze->dir);
+	if (freeze->wanted && t->attached)
+		err = freeze_find(client_text(&t->client, "device"), freeze->dir, l);
+	if (err)
+		return err;
+	if (l->n)
+		return create_frozen(t, name, l, result);
+	if (freeze->wanted)
+		log_info("%s: nothing is mounted of it, nothing is frozen", t->what);
+	return create(t, name, result);
+}
+
+static errint_t print_created(const char *what, const char *name, const json_t *result,
+			      const struct freeze_list *l)
+{
+	json_t *doc = json_document("snapshot create"), *frozen = json_array();
+
+	for (unsigned i = 0; i < l->n; i++)
+		if (l->fs[i].is_frozen)
+			json_append_text(frozen, l->fs[i].dir);
+	json_put_text(doc, "image", what);
+	json_put_text(doc, "name", name);
+	json_put(doc, "id", json_incref(json_object_get(result, "id")));
+	json_put(doc, "frozen", frozen);
+	return json_print(doc);
 }
 
 static errint_t run_create(struct invocation *inv)
 {
 	const struct create_opts *o = inv->opts;
 	CLEANUP(snapshot_target) struct snapshot_target t = SNAPSHOT_TARGET_NONE;
+	CLEANUP(freeze_list) struct freeze_list l = {.n = 0};
 	CLEANUP(json) json_t *result = NULL;
 	char now[64];
 	const char *name = inv->nargs > 1 ? inv->args[1] : now;
-	json_t *doc;
 	errint_t err = snapshot_check_names(inv->args + 1, inv->nargs - 1);
 
 	time_name("", now);
 	if (!err)
 		err = snapshot_target_open(inv->args[0], true, &t);
 	if (!err)
-		err = create(o, &t, name, &result);
+		err = create_as_chosen(&o->freeze, &t, name, &l, &result);
+	if (!err)
+		err = snapshot_target_close(&t);
 	if (err)
 		return err;
-	if (!o->json) {
-		puts(name);
-		return 0;
-	}
-	doc = json_document("snapshot create");
-	json_put_text(doc, "image", inv->args[0]);
-	json_put_text(doc, "name", name);
-	json_put(doc, "id", json_incref(json_object_get(result, "id")));
-	return json_print(doc);
+	if (o->json)
+		return print_created(inv->args[0], name, result, &l);
+	puts(name);
+	return 0;
 }
 
 static const struct cmd_option create_options[] = {
@@ -134,9 +155,9 @@ static const struct cmd_option create_options[] = {
 		.arg_optional = true,
 		.set = option_freeze,
 		.offset = offsetof(struct create_opts, freeze),
-		.help = "Freeze the file system at MOUNTPOINT meanwhile, or, without it, all that are "
-			"mounted from the disk: what was written before is in the snapshot, which "
-			"needs no repair. Who writes waits, for a minute at the most.",
+		.help = "Freeze the file system there for the moment, so that the snapshot holds all "
+			"that was written to it, as if it had been unmounted. Without MOUNTPOINT: all file "
+			"systems on the device, its partitions, and volumes on it.",
 	},
 	OPTION_JSON(struct create_opts),
 	{.name = NULL},
@@ -145,7 +166,7 @@ static const struct cmd_option create_options[] = {
 static const struct cmd_example create_examples[] = {
 	{"snapshot create disk.ublk before-upgrade", "Remember the disk as it is now."},
 	{"snapshot create /dev/ublkb0", "The same while it is in use, named by the time."},
-	{"snapshot create --freeze /dev/ublkb0", "The same, of clean file systems."},
+	{"snapshot create --freeze /dev/ublkb0", "With all that was written to its file systems."},
 	{NULL, NULL},
 };
 
@@ -162,7 +183,9 @@ const struct command cmd_snapshot_create = {
 		"else the time. It takes no space by itself; what the disk held then takes space "
 		"when the disk is written to later.\n\n"
 		"The disk may be in use meanwhile: of a file system that is mounted, the snapshot is "
-		"what a power failure would have left; --freeze lets it be what unmounting leaves.",
+		"what a power failure would have left, unless it is frozen. Programs that write to it "
+		"wait then until the snapshot is taken; whatever happens, it is thawed after 20 "
+		"seconds. If that was too early, there is no snapshot. Freezing needs root.",
 	.examples = create_examples,
 	.run = run_create,
 };

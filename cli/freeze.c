@@ -3,262 +3,295 @@
 
 #include "cli/freeze.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "bridge/in_use.h"
-#include "common/cleanup.h"
 #include "common/log.h"
 
-/* Writing out what is cached may take its time; being frozen after that does not. */
-enum { BEGIN_MS = 300000 };
-
-/* What the child exits with. */
-enum { CHILD_THAWED = 0, CHILD_TOO_LATE = 3 };
-
-/* What it says when all is frozen, or not. */
-struct report {
-	int error;
-	unsigned which; /* of the points */
-	bool opened, frozen;
+enum {
+	/* Writing out what there is for a file system may take long. */
+	FREEZE_MS = 300000,
+	THAW_MS = 30000,
+	KILL_MS = 5000,
 };
 
-/* ---- what is to be frozen ------------------------------------------------------------------ */
+/* What the process tells: once when all are frozen, once when they are thawed. */
+struct news {
+	errint_t err;
+	uint32_t index; /* of the file system that the error is about */
+	uint64_t frozen;
+};
 
-static errint_t append(struct freeze *f, const char *point)
+/* ---- the kernel's -------------------------------------------------------------------------- */
+
+static int kernel_freeze(int fd)
 {
-	char **points = realloc(f->points, (f->n + 1) * sizeof(*points));
-
-	if (points)
-		f->points = points;
-	if (!points || !(points[f->n] = strdup(point)))
-		return log_err(-ENOMEM, "cannot freeze %s", point);
-	f->n++;
-	return 0;
+	return ioctl(fd, FIFREEZE, 0);
 }
 
-errint_t freeze_add(struct freeze *f, const char *point)
+static int kernel_thaw(int fd)
 {
-	CLEANUP(free) char *parent = NULL;
-	struct stat st, above;
+	return ioctl(fd, FITHAW, 0);
+}
 
-	if (stat(point, &st))
-		return log_errno("%s: cannot freeze what is mounted there", point);
-	if (asprintf(&parent, "%s/..", point) < 0) {
-		parent = NULL;
-		return log_err(-ENOMEM, "cannot freeze %s", point);
+static const struct freeze_ops kernel_ops = {
+	.sync = syncfs,
+	.freeze = kernel_freeze,
+	.thaw = kernel_thaw,
+};
+
+/* ---- both processes ------------------------------------------------------------------------ */
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Thaws those of @frozen.  -ETIMEDOUT: one was not frozen any more. */
+static void thaw(const struct freeze_opts *o, uint64_t frozen, struct news *news)
+{
+	for (unsigned i = o->n; i--;) {
+		if (!(frozen >> i & 1) || !o->ops->thaw(o->fs[i].fd))
+			continue;
+		if (errno != EINVAL)
+			*news = (struct news){.err = -errno, .index = i};
+		else if (!news->err)
+			*news = (struct news){.err = -ETIMEDOUT, .index = i};
 	}
-	if (!S_ISDIR(st.st_mode) || stat(parent, &above) ||
-	    (st.st_dev == above.st_dev && st.st_ino != above.st_ino))
-		return log_fail(-EINVAL, "%s: nothing is mounted there that could be frozen",
-				point);
-	return append(f, point);
 }
 
-/* One file system may be mounted in several places, and is frozen once. */
-static errint_t add_once(void *arg, const char *point)
+/* ---- the process that freezes: it writes to nothing but its socket --------------------------- */
+
+static void freeze(const struct freeze_opts *o, struct news *news)
 {
-	struct freeze *f = arg;
-	struct stat st, other;
-
-	if (stat(point, &st))
-		return 0; /* hidden by another mount */
-	for (unsigned i = 0; i < f->n; i++)
-		if (!stat(f->points[i], &other) && other.st_dev == st.st_dev)
-			return 0;
-	return append(f, point);
-}
-
-errint_t freeze_add_device(struct freeze *f, const char *name)
-{
-	return in_use_mounts("/proc", "/sys", name, add_once, f);
-}
-
-/* ---- the child ------------------------------------------------------------------------------ */
-
-static void thaw(const int *fds, unsigned n)
-{
-	while (n--)
-		ioctl(fds[n], FITHAW, 0);
-}
-
-/* All of them, or none. */
-static struct report freeze_all(const struct freeze *f, int *fds)
-{
-	struct report r = {.error = 0};
-	unsigned frozen = 0;
-
-	for (r.which = 0; r.which < f->n; r.which++) {
-		fds[r.which] = open(f->points[r.which], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fds[r.which] < 0 || syncfs(fds[r.which])) {
-			r.error = errno;
-			return r;
-		}
+	for (unsigned i = 0; i < o->n && !news->err; i++) {
+		if (!o->ops->freeze(o->fs[i].fd))
+			news->frozen |= 1ull << i;
+		else if (errno != EOPNOTSUPP || !o->fs[i].optional)
+			*news = (struct news){.err = -errno, .index = i, .frozen = news->frozen};
 	}
-	r.opened = true;
-	for (; frozen < f->n; frozen++)
-		if (ioctl(fds[frozen], FIFREEZE, 0)) {
-			r.error = errno;
-			r.which = frozen;
-			thaw(fds, frozen);
-			return r;
-		}
-	r.frozen = true;
-	return r;
 }
 
-/* No signal but SIGKILL ends it, and no terminal's. */
-static void stand_alone(void)
+/* Until the parent wants them thawed, or has gone; false: it did not in time. */
+static bool wait_end(int sock, uint64_t until)
 {
+	struct pollfd p = {.fd = sock, .events = POLLIN};
+	uint64_t now = now_ms();
+
+	/* With all signals blocked nothing interrupts it. */
+	return poll(&p, 1, now < until ? (int)(until - now) : 0) != 0;
+}
+
+static void tell(int sock, const struct news *news)
+{
+	while (send(sock, news, sizeof(*news), MSG_NOSIGNAL) < 0 && errno == EINTR)
+		;
+}
+
+static void run(const struct freeze_opts *o, int sock)
+{
+	struct news news = {.err = 0}, ignored = {.err = 0};
+	uint64_t until;
+
+	for (unsigned i = 0; i < o->n; i++)
+		o->ops->sync(o->fs[i].fd); /* whoever writes need not wait for it later */
+	until = now_ms() + o->ms;
+	freeze(o, &news);
+	if (news.err) {
+		thaw(o, news.frozen, &ignored);
+		tell(sock, &news);
+		return;
+	}
+	tell(sock, &news);
+	if (!wait_end(sock, until))
+		news.err = -ETIMEDOUT;
+	thaw(o, news.frozen, &news);
+	tell(sock, &news);
+}
+
+/* Nothing that ends its parent's job ends it. */
+static void detach(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t all;
 
 	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, NULL);
+	sigprocmask(SIG_SETMASK, &all, NULL);
 	setsid();
+	for (int fd = 0; fd < 3; fd++)
+		if (null < 0 || dup2(null, fd) < 0)
+			close(fd);
 }
 
-static void run_child(const struct freeze *f, int from, int to)
-{
-	int *fds = calloc(f->n, sizeof(*fds));
-	struct pollfd p = {.fd = from, .events = POLLIN};
-	struct report r = {.error = ENOMEM};
-	int status = CHILD_THAWED;
+/* ---- its parent ------------------------------------------------------------------------------
+ */
 
-	stand_alone();
-	if (fds)
-		r = freeze_all(f, fds);
-	if (write(to, &r, sizeof(r)) != sizeof(r) || !r.frozen) {
-		if (r.frozen)
-			thaw(fds, f->n);
-		_exit(CHILD_THAWED);
+enum answer { TOLD, SILENT, DEAD };
+
+/* Waits for @ms. */
+static enum answer listen_to(const struct freezer *f, int ms, struct news *news)
+{
+	struct pollfd p = {.fd = f->sock, .events = POLLIN};
+	uint64_t until = now_ms() + (uint64_t)ms;
+	int n;
+
+	do {
+		uint64_t now = now_ms();
+
+		n = poll(&p, 1, now < until ? (int)(until - now) : 0);
+	} while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return SILENT;
+	return recv(f->sock, news, sizeof(*news), 0) == sizeof(*news) ? TOLD : DEAD;
+}
+
+/* A process that is silent is not waited for: it thaws, and ends, as soon as the kernel lets it. */
+static void let_go(struct freezer *f, enum answer answer)
+{
+	close(f->sock);
+	f->sock = -1;
+	while (answer != SILENT && waitpid(f->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static errint_t explain_freeze(const struct freeze_opts *o, const struct news *news)
+{
+	const char *dir = o->fs[news->index].dir;
+
+	switch (news->err) {
+	case -EBUSY:
+		return log_fail(news->err,
+				"%s: is frozen already; \"fsfreeze --unfreeze %s\" thaws it", dir,
+				dir);
+	case -EOPNOTSUPP:
+		return log_fail(news->err, "%s: file systems of this kind cannot be frozen", dir);
+	case -EPERM:
+		return log_fail(news->err, "%s: only root may freeze the file system", dir);
+	default:
+		return log_err(news->err, "%s: cannot freeze the file system", dir);
 	}
-	/* Nothing is ever written to it: it is closed, by whatever. */
-	if (!poll(&p, 1, (int)FREEZE_SECONDS * 1000))
-		status = CHILD_TOO_LATE;
-	thaw(fds, f->n);
-	_exit(status);
 }
 
-/* ---- the parent ----------------------------------------------------------------------------- */
-
-static errint_t start_child(struct freeze *f)
+static errint_t explain_thaw(const struct freeze_opts *o, const struct news *news)
 {
-	int down[2], up[2];
+	const char *dir = o->fs[news->index].dir;
 
-	if (pipe2(down, O_CLOEXEC))
-		return log_errno("cannot start a process");
-	if (pipe2(up, O_CLOEXEC)) {
+	if (news->err == -ETIMEDOUT)
+		return log_fail(news->err,
+				"%s was thawed too early: by somebody else, or because it took "
+				"longer than %u s",
+				dir, o->ms / 1000);
+	return log_err(news->err, "%s: cannot thaw it; \"fsfreeze --unfreeze %s\" may", dir, dir);
+}
+
+/* In place of a process that was killed. */
+static void thaw_instead(const struct freezer *f, struct news *news)
+{
+	uint64_t frozen = 0;
+
+	for (unsigned i = 0; i < f->opts.n; i++)
+		frozen |= (uint64_t)f->opts.fs[i].is_frozen << i;
+	*news = (struct news){.err = 0};
+	thaw(&f->opts, frozen, news);
+}
+
+static errint_t explain_loss(const struct freezer *f, enum answer answer)
+{
+	const char *dir = f->opts.fs[0].dir;
+
+	if (answer == SILENT)
+		return log_fail(-ETIMEDOUT,
+				"%s: writing out what there is takes longer than %d s; it is not "
+				"frozen, or not for long",
+				dir, FREEZE_MS / 1000);
+	return log_fail(-ECANCELED, "the process that was to freeze %s was killed", dir);
+}
+
+static errint_t start(struct freezer *f)
+{
+	int socks[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks))
+		return log_errno("cannot make a socket");
+	f->pid = fork();
+	if (f->pid < 0) {
 		errint_t err = log_errno("cannot start a process");
 
-		close(down[0]);
-		close(down[1]);
+		close(socks[0]);
+		close(socks[1]);
 		return err;
 	}
-	f->child = fork();
-	if (!f->child) {
-		close(down[1]);
-		close(up[0]);
-		run_child(f, down[0], up[1]);
+	if (!f->pid) {
+		close(socks[0]);
+		detach();
+		run(&f->opts, socks[1]);
+		_exit(0);
 	}
-	close(down[0]);
-	close(up[1]);
-	f->to = down[1];
-	f->from = up[0];
-	if (f->child > 0)
-		return 0;
-	f->child = 0;
-	return log_errno("cannot start a process");
-}
-
-static errint_t explain(const struct freeze *f, const struct report *r)
-{
-	const char *point = f->points[r->which];
-
-	if (r->error == EBUSY)
-		return log_fail(-EBUSY, "%s: is frozen already, by somebody else", point);
-	if (r->error == EOPNOTSUPP || r->error == ENOTTY)
-		return log_fail(-EOPNOTSUPP, "%s: this file system cannot be frozen", point);
-	return log_err(-r->error,
-		       r->opened ? "%s: cannot freeze the file system"
-				 : "%s: cannot write out the file system",
-		       point);
-}
-
-errint_t freeze_begin(struct freeze *f)
-{
-	struct report r;
-	errint_t err;
-
-	if (!f->n)
-		return 0;
-	err = start_child(f);
-	if (err)
-		return err;
-	struct pollfd p = {.fd = f->from, .events = POLLIN};
-	if (poll(&p, 1, BEGIN_MS) <= 0) {
-		f->child = 0; /* not waited for: it thaws when it gets there */
-		return log_fail(-ETIMEDOUT, "%s: cannot be frozen within %d seconds", f->points[0],
-				BEGIN_MS / 1000);
-	}
-	if (read(f->from, &r, sizeof(r)) != sizeof(r))
-		return log_fail(-EIO, "%s: cannot be frozen: the process for it has ended",
-				f->points[0]);
-	return r.frozen ? 0 : explain(f, &r);
-}
-
-/* What a child that was killed could not do any more. */
-static void thaw_here(const struct freeze *f)
-{
-	for (unsigned i = 0; i < f->n; i++) {
-		CLEANUP(close) int fd = open(f->points[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-		thaw(&fd, 1);
-	}
-}
-
-errint_t freeze_end(struct freeze *f)
-{
-	pid_t child = f->child;
-	int status;
-
-	f->child = 0;
-	if (f->to >= 0)
-		close(steal_fd(&f->to));
-	if (!child)
-		return 0;
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFSIGNALED(status)) {
-		thaw_here(f);
-		return log_fail(-ETIMEDOUT,
-				"%s: was thawed too early: the process for it was killed",
-				f->points[0]);
-	}
-	if (WEXITSTATUS(status) == CHILD_TOO_LATE)
-		return log_fail(-ETIMEDOUT, "%s: was thawed after %u seconds, which was too early",
-				f->points[0], FREEZE_SECONDS);
+	close(socks[1]);
+	f->sock = socks[0];
 	return 0;
 }
 
-void cleanup_freeze(struct freeze *f)
+errint_t freeze_begin(const struct freeze_opts *opts, struct freezer *f)
 {
-	if (f->child && freeze_end(f))
-		log_info("nothing is frozen any more");
-	if (f->to >= 0)
-		close(f->to);
-	if (f->from >= 0)
-		close(f->from);
-	for (unsigned i = 0; i < f->n; i++)
-		free(f->points[i]);
-	free(f->points);
+	enum answer answer;
+	struct news news = {.err = 0};
+	errint_t err;
+
+	assert(opts->n && opts->n <= FREEZE_MAX);
+	*f = (struct freezer){.opts = *opts, .sock = -1};
+	if (!f->opts.ops)
+		f->opts.ops = &kernel_ops;
+	for (unsigned i = 0; i < opts->n; i++)
+		opts->fs[i].is_frozen = false;
+	err = start(f);
+	if (err)
+		return err;
+	answer = listen_to(f, FREEZE_MS, &news);
+	if (answer != TOLD || news.err)
+		let_go(f, answer);
+	/* It may have frozen some. */
+	for (unsigned i = 0; i < opts->n; i++)
+		opts->fs[i].is_frozen = answer == DEAD || news.frozen >> i & 1;
+	if (answer == DEAD)
+		thaw_instead(f, &news);
+	if (answer != TOLD)
+		return explain_loss(f, answer);
+	assert(news.index < opts->n);
+	return news.err ? explain_freeze(&f->opts, &news) : 0;
+}
+
+errint_t freeze_end(struct freezer *f)
+{
+	struct news news = {.err = 0};
+	enum answer answer;
+
+	assert(f->sock >= 0);
+	shutdown(f->sock, SHUT_WR);
+	answer = listen_to(f, THAW_MS, &news);
+	if (answer == SILENT) {
+		kill(f->pid, SIGKILL); /* somebody has stopped it? */
+		answer = listen_to(f, KILL_MS, &news);
+	}
+	let_go(f, answer);
+	if (answer == SILENT)
+		return log_fail(-EIO, "%s: does not thaw; process %ld goes on with it",
+				f->opts.fs[0].dir, (long)f->pid);
+	if (answer == DEAD)
+		thaw_instead(f, &news);
+	assert(news.index < f->opts.n);
+	return news.err ? explain_thaw(&f->opts, &news) : 0;
 }

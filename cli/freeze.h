@@ -1,51 +1,65 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Freezing file systems (FIFREEZE): what they hold is on their device, and stays as it is until
- * they are thawed.
+ * File systems that are frozen for a moment (FIFREEZE): what is written to them waits, and what was
+ * written is on their device.
  *
- * A child process freezes and thaws.  It thaws as soon as this process says so or is no more,
- * however it ended, and after FREEZE_SECONDS in any case.
+ * Frozen file systems stay so, whoever dies, until somebody thaws them.  So a process of its own
+ * freezes and thaws them: it takes no signals, and thaws as soon as its parent tells it, is gone,
+ * or takes too long.  If it is itself killed, the parent thaws.
+ *
+ * Between begin and end do nothing that may write to one of them, such as logging to standard
+ * error.
  */
 #ifndef CLI_FREEZE_H
 #define CLI_FREEZE_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "common/errint.h"
 
-/* For so long nobody can write to a frozen file system at the most. */
-#define FREEZE_SECONDS 60u
+#define FREEZE_MAX 64
 
-struct freeze {
-	pid_t child; /* 0: nothing is frozen */
-	int to, from;
-	char **points;
-	unsigned n;
+struct freeze_fs {
+	int fd;		/* of a directory on it */
+	char *dir;	/* where it is mounted */
+	bool optional;	/* out: not frozen when it is of a kind that cannot be */
+	bool is_frozen; /* out, of freeze_begin() */
 };
 
-#define FREEZE_NONE                                                                                \
-	{                                                                                          \
-		.to = -1, .from = -1                                                               \
-	}
+/* What is done to them; 0, or -1 and errno. */
+struct freeze_ops {
+	int (*sync)(int fd);
+	int (*freeze)(int fd);
+	int (*thaw)(int fd);
+};
 
-/* Adds what is mounted on @point.  -EINVAL, message logged, when it is no mount point. */
-MUST_CHECK errint_t freeze_add(struct freeze *f, const char *point);
+struct freeze_opts {
+	struct freeze_fs *fs;	      /* the caller's, until after freeze_end() */
+	unsigned n;		      /* FREEZE_MAX at the most */
+	unsigned ms;		      /* that they are frozen, at the longest */
+	const struct freeze_ops *ops; /* NULL: the kernel's */
+};
 
-/* Adds every file system on the block device @name ("ublkb0"), on its partitions, and on devices
- * built of them, that this process sees. */
-MUST_CHECK errint_t freeze_add_device(struct freeze *f, const char *name);
+/* The process that has frozen them. */
+struct freezer {
+	struct freeze_opts opts;
+	pid_t pid;
+	int sock;
+};
 
 /*
- * Writes out and freezes what was added: all of it, or, after an error, nothing.  Until
- * freeze_end() nothing may be written to them by this process.  -EBUSY when somebody else has
- * frozen one; -EOPNOTSUPP for a file system that cannot; -EPERM.  Messages logged.
+ * Freezes all, after most of what is to be written was written; or none, with an error, message
+ * logged: -EBUSY when one is frozen already, -EOPNOTSUPP, -EPERM.  The caller has one thread.
  */
-MUST_CHECK errint_t freeze_begin(struct freeze *f);
+MUST_CHECK errint_t freeze_begin(const struct freeze_opts *opts, struct freezer *f);
 
-/* Thaws.  -ETIMEDOUT, message logged: they were not frozen all the time. */
-MUST_CHECK errint_t freeze_end(struct freeze *f);
-
-/* For CLEANUP(): thaws if need be. */
-void cleanup_freeze(struct freeze *f);
+/*
+ * Thaws them.  0: they were frozen until now.  -ETIMEDOUT: no longer, as it took too long or
+ * somebody else has thawed one.  Otherwise one may still be frozen.  Messages are logged, after the
+ * thaw.
+ */
+MUST_CHECK errint_t freeze_end(struct freezer *f);
 
 #endif

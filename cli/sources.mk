@@ -45,6 +45,8 @@ cli_library_sources = \
 	%D%/disk.h \
 	%D%/freeze.c \
 	%D%/freeze.h \
+	%D%/freeze_find.c \
+	%D%/freeze_find.h \
 	%D%/help.c \
 	%D%/help.h \
 	%D%/image_file.c \

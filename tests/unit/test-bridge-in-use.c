@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "bridge/block_devices.h"
 #include "bridge/in_use.h"
 
 static char root[] = "/tmp/test-bridge-in-use-XXXXXX";
@@ -116,6 +117,50 @@ static void test_holders(void **state)
 	expect("used by the block device md0");
 }
 
+struct seen {
+	char text[200];
+	unsigned stop_after;
+};
+
+static bool note(void *arg, const struct block_mount *m)
+{
+	struct seen *seen = arg;
+	size_t len = strlen(seen->text);
+
+	snprintf(seen->text + len, sizeof(seen->text) - len, "%d %s %s;", m->id, m->number,
+		 m->point);
+	return --seen->stop_after;
+}
+
+/* What is built on a device belongs to it, also in circles, and everything once. */
+static void test_stack(void **state)
+{
+	struct seen seen = {.stop_after = 9};
+	struct block_devices b;
+
+	(void)state;
+	put("sys/dev/block/259:8/holders/dm-4", "");
+	put("sys/block/dm-4/dev", "253:4\n");
+	put("sys/dev/block/253:4/holders/md0", "");
+	put("sys/dev/block/253:4/holders/ublkb3", "");
+	put("sys/block/md0/dev", "9:0\n");
+	put("sys/block/md0/md0p1/dev", "259:90\n");
+	put("proc/self/mountinfo", "40 22 259:7 / /a rw - ext4 /dev/x rw\n"
+				   "41 22 259:70 / /b rw - ext4 /dev/x rw\n"
+				   "42 22 259:90 / /c rw - ext4 /dev/x rw\n"
+				   "43 22 0:51 / /d rw - btrfs /dev/dm-4 rw\n");
+	block_devices_find(&b, sys, "ublkb3", false);
+	assert_int_equal(b.count, 2);
+	block_devices_find(&b, sys, "ublkb3", true);
+	assert_int_equal(b.count, 5);
+	assert_string_equal(b.at[0].name, "ublkb3");
+	assert_true(block_devices_mounts(&b, proc, "self", note, &seen));
+	assert_string_equal(seen.text, "40 259:7 /a;42 259:90 /c;43 0:51 /d;");
+	seen = (struct seen){.stop_after = 2};
+	assert_false(block_devices_mounts(&b, proc, "self", note, &seen));
+	assert_string_equal(seen.text, "40 259:7 /a;42 259:90 /c;");
+}
+
 /* Only root can make a device's node. */
 static void test_openers(void **state)
 {
@@ -146,6 +191,7 @@ int main(void)
 		cmocka_unit_test_setup(test_mounts, fresh),
 		cmocka_unit_test_setup(test_swap, fresh),
 		cmocka_unit_test_setup(test_holders, fresh),
+		cmocka_unit_test_setup(test_stack, fresh),
 		cmocka_unit_test_setup(test_openers, fresh),
 	};
 	int failed;
