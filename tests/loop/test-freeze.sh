@@ -44,10 +44,10 @@ grep -q "nothing is mounted" err || fail "$(cat err)"
 mkfs.ext4 -q "$device"
 mount -o commit=300 "$device" m
 mount --bind m n
-ublk-img snapshot create --json --freeze data json >out.json
-"$top_builddir/tests/cli/validate-json" "$top_srcdir/docs/schema/snapshot-create.json" <out.json
-[ "$(jq -c .frozen out.json)" = "[\"$here/m\"]" ] || fail "$(cat out.json)"
-ublk-img snapshot create --json --freeze=n data json2 | jq -e '.frozen == ["n"]' >/dev/null
+ublk-img snapshot create --json --freeze data first >json
+"$top_builddir/tests/cli/validate-json" "$top_srcdir/docs/schema/snapshot-create.json" <json
+[ "$(jq -c .frozen json)" = "[\"$here/m\"]" ] || fail "$(cat json)"
+ublk-img snapshot create --json --freeze=n data second | jq -e '.frozen == ["n"]' >/dev/null
 says "other: is not on $device" ublk-img snapshot create --freeze=other data x
 for way in --freeze --freeze=m --freeze=n; do
 	take "$way" "with$way"
@@ -67,7 +67,7 @@ mount --bind other n
 says "n: is not on $device" ublk-img snapshot create --freeze=n data x
 umount n
 mount -t tmpfs none m
-ublk-img snapshot create --json --freeze data json3 | jq -e --arg n "$here/n" '.frozen == [$n]' >/dev/null
+ublk-img snapshot create --json --freeze data third | jq -e --arg n "$here/n" '.frozen == [$n]' >/dev/null
 umount n
 says "cannot open what is mounted there" ublk-img snapshot create --freeze data x
 umount m # the tmpfs

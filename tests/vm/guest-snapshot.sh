@@ -11,7 +11,8 @@ sums() {
 load() {
 	local i=0
 	while [ -e go ]; do
-		head -c "$((i % 7 * 50))k" /dev/urandom >"mnt/load$((i++ % 5))"
+		head -c "$((i % 7 * 50))k" /dev/urandom >"mnt/load$((i % 5))"
+		i=$((i + 1))
 		[ $((i % 10)) != 0 ] || sync -f mnt
 	done
 }
