@@ -9,6 +9,7 @@
 
 #include "codecs/codec.h"
 #include "common/cleanup.h"
+#include "engine/buffers.h"
 #include "engine/cache.h"
 #include "engine/engine.h"
 #include "engine/packer.h"
@@ -48,6 +49,7 @@ struct engine {
 	uint8_t *zeros; /* a cluster of them */
 
 	struct cache *cache;
+	struct buffers *blobs;	   /* of blob_space() */
 	struct packer *packer;	   /* NULL without codec */
 	struct repacker *repacker; /* the same */
 
@@ -98,6 +100,19 @@ MUST_CHECK errint_t read_segs(struct engine_thread *t, uint8_t *buf, const struc
 /* read.c: read from a snapshot that is open; NULL: from the head. */
 MUST_CHECK errint_t read_through(struct engine_thread *t, struct snapshot_view *v, void *buf,
 				 uint64_t off, size_t len);
+
+/* read.c: the bytes of the store, whole blocks, that have the blob of @s; they fit into a buffer of
+ * blob_space(). */
+void blob_range(const struct engine *e, const struct seg *s, uint64_t *from, uint32_t *len);
+static inline size_t blob_space(const struct engine *e)
+{
+	return e->cluster + 2 * UNIT_SIZE;
+}
+
+/* read.c: decompress the blob of @s, found in the memory @range that has its blob_range(), into
+ * @dst, a cluster's room. */
+MUST_CHECK errint_t unpack_blob(struct engine_thread *t, const struct seg *s, const uint8_t *range,
+				uint8_t *dst);
 
 /* read.c: decompress the cluster of @s into @dst, a cluster's room.  A guard is held. */
 MUST_CHECK errint_t read_cluster(struct engine_thread *t, const struct seg *s, uint8_t *dst);

@@ -12,6 +12,8 @@
 
 /* Of decompressed clusters that are kept; see cache.h. */
 #define CACHE_BYTES (16u << 20)
+/* Of blobs that queues read at a time. */
+#define BLOB_BYTES (4u << 20)
 
 static errint_t no_memory(void)
 {
@@ -67,6 +69,8 @@ static errint_t engine_init(struct engine *e, struct image *im, const struct eng
 	errint_t err = cache_new(e->cluster, CACHE_BYTES, &e->cache);
 
 	if (!err)
+		err = buffers_new(blob_space(e), BLOB_BYTES, &e->blobs);
+	if (!err)
 		err = find_codec(e, &info);
 	if (err || !e->codec)
 		return err;
@@ -101,6 +105,7 @@ void engine_free(struct engine *e)
 	pthread_mutex_destroy(&e->queues_lock);
 	packer_free(e->packer);
 	cache_free(e->cache);
+	buffers_free(e->blobs);
 	free(e->zeros);
 	free(e);
 }
@@ -120,7 +125,7 @@ static errint_t thread_init(struct engine_thread *t)
 {
 	const struct engine *e = t->e;
 
-	t->stored = store_buffer(e->cluster + 2 * UNIT_SIZE);
+	t->stored = store_buffer(blob_space(e));
 	t->plain = store_buffer(e->cluster);
 	t->cluster = store_buffer(e->cluster);
 	t->bounce = store_buffer(e->cluster);

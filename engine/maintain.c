@@ -43,6 +43,7 @@ static void shrink_when_idle(struct engine *e)
 		e->idle_calls = 0;
 	} else if (++e->idle_calls == IDLE_CALLS) {
 		cache_shrink(e->cache);
+		buffers_shrink(e->blobs);
 		malloc_trim(0);
 	}
 }

@@ -19,7 +19,9 @@
 #include "common/log.h"
 #include "engine/queue_priv.h"
 
-enum tag { TAG_SEGMENT, TAG_CLIENT, TAG_EVENT, TAG_BITS = 3, TAG_MASK = (1 << TAG_BITS) - 1 };
+enum tag { TAG_SEGMENT, TAG_CLIENT, TAG_EVENT, TAG_BLOB, TAG_MASK = 7 };
+enum { TAG_BITS = 3 };
+_Static_assert(TAG_MASK == (1 << TAG_BITS) - 1, "all bits of a tag");
 _Static_assert(_Alignof(struct seg_io) >= 1 << TAG_BITS, "room for a tag");
 
 struct bounce {
@@ -173,6 +175,7 @@ static void release(struct engine_queue *q)
 		q->free_bounces = b->next;
 		free(b);
 	}
+	blobs_exit(q);
 	image_writer_free(q->writer);
 	if (q->zero_fd >= 0)
 		close(q->zero_fd);
@@ -191,6 +194,7 @@ errint_t engine_queue_new(struct engine *e, const struct engine_queue_opts *opts
 	q->e = e;
 	q->opts = *opts;
 	q->zero_fd = q->event_fd = -1;
+	blobs_init(q);
 
 	errint_t err = queue_init(q);
 
@@ -239,7 +243,8 @@ static bool transient(int res)
 static int enter(struct engine_queue *q, unsigned wait)
 {
 	COUNT_HERE(q, enters, 1);
-	return io_uring_submit_and_wait(&q->ring, wait);
+	return wait ? io_uring_submit_and_wait(&q->ring, wait)
+		    : io_uring_submit_and_get_events(&q->ring);
 }
 
 struct io_uring_sqe *engine_queue_sqe(struct engine_queue *q)
@@ -326,6 +331,16 @@ static void hand_to_worker(struct seg_io *io)
 	io->task.run = by_hand;
 	io->task.back = by_hand_back;
 	queue_hand_off(&io->task, POOL_DATA);
+}
+
+void io_read_blob(struct seg_io *io, uint32_t len, uint64_t file_off)
+{
+	struct io_uring_sqe *sqe = engine_queue_sqe(io->r->q);
+
+	io_uring_prep_read(sqe, FILE_IMAGE, io->blob, len, file_off);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	sqe->user_data = (uintptr_t)io | TAG_BLOB;
+	COUNT_HERE(io->r->q, sqes, 1);
 }
 
 void io_submit(struct seg_io *io)
@@ -531,8 +546,7 @@ void queue_hand_back(struct task *task)
 	do
 		task->next = head;
 	while (!atomic_compare_exchange_weak(&q->back, &head, task));
-	/* Whoever found the list empty tells. */
-	if (!head)
+	if (atomic_exchange(&q->sleeping, false))
 		engine_queue_wake(q);
 	atomic_fetch_sub(&q->handing, 1);
 }
@@ -567,20 +581,37 @@ static void dispatch(struct engine_queue *q, uint64_t user_data, int res)
 		return;
 	case TAG_EVENT:
 		arm_event(q);
-		take_back(q);
 		return;
-	case TAG_BITS:
+	case TAG_BLOB:
+		blob_arrived((struct seg_io *)(uintptr_t)(user_data & ~(uint64_t)TAG_MASK), res);
+		return;
 	case TAG_MASK:
 		break;
 	}
 	assert(!"a tag");
 }
 
+/* Wait only if nothing is left to do, which workers are told before it is looked at for the last
+ * time. */
+static int take_completions(struct engine_queue *q)
+{
+	bool wait = !blobs_waiting(q);
+
+	if (wait) {
+		atomic_store(&q->sleeping, true);
+		wait = !atomic_load(&q->back);
+	}
+	int res = enter(q, wait);
+
+	atomic_store(&q->sleeping, false);
+	return res;
+}
+
 errint_t engine_queue_turn(struct engine_queue *q)
 {
 	struct io_uring_cqe *cqe;
 	unsigned head, n = 0;
-	int res = enter(q, 1);
+	int res = take_completions(q);
 
 	if (res < 0 && !transient(res))
 		return log_err(res, "io_uring failed");
@@ -593,8 +624,10 @@ errint_t engine_queue_turn(struct engine_queue *q)
 		n++;
 	}
 	io_uring_cq_advance(&q->ring, n);
+	take_back(q);
 	q->turning = false;
 	q->now = 0;
+	blobs_step(q);
 	return 0;
 }
 

@@ -4,8 +4,10 @@
  * completions.
  *
  * Planning is tried in no-wait mode.  Segments of uncompressed data become one SQE each, all in
- * flight at once, straight between the payload and the file.  What has to wait, to decompress or to
- * compress goes to the pool (pool.h), and comes back to the queue's thread through its ring.
+ * flight at once, straight between the payload and the file.  What has to wait or to compress goes
+ * to the pool (pool.h), and comes back to the queue's thread through its ring.  Compressed clusters
+ * are read by the ring and decompressed by the queue's thread when it has nothing else to do, since
+ * that takes hardly longer than waking another; when there are several, workers help.
  *
  * The queue's ring also carries the client's own SQEs (ublk: fetch and commit), so that one system
  * call does everything.  The buffer table of registered payloads is that of this ring.
@@ -43,6 +45,8 @@ struct seg_io {
 	struct cache_waiter waiter;
 	struct engine_req *r;
 	const struct seg *seg; /* in the plan */
+	struct cached *entry;  /* of a blob: held for loading it, or NULL */
+	uint8_t *blob;	       /* what is stored of it, of engine->blobs, or NULL */
 	uint32_t from;	       /* first byte of the request that is not done yet */
 	uint32_t len;	       /* bytes not done yet */
 	uint64_t file_off;
@@ -116,7 +120,8 @@ struct io_uring_sqe *engine_queue_sqe(struct engine_queue *q);
 /* After preparing @sqe: its completion is told as @cookie, less than 2^60. */
 void engine_queue_tag(struct engine_queue *q, struct io_uring_sqe *sqe, uint64_t cookie);
 
-/* Submit what is prepared, wait for at least one completion, and handle all there are.  Errors are
+/* Submit what is prepared, wait for a completion unless there is work to do meanwhile, and handle
+ * all there are.  Errors are
  * those of io_uring_enter(), message logged: the queue is of no use any more. */
 MUST_CHECK errint_t engine_queue_turn(struct engine_queue *q);
 

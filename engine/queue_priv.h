@@ -15,6 +15,25 @@ enum { FILE_IMAGE, FILE_ZERO, FILE_CLIENT = QUEUE_CLIENT_FILE, FILES };
 
 struct bounce; /* a free buffer */
 
+/* Workers that help one queue at a time, at most. */
+enum { HELPERS_MAX = 16 };
+
+struct helper {
+	struct work work;
+	struct engine_queue *q;
+	bool busy; /* the pool has it; ready.lock */
+};
+
+/* Blobs that have been read and are not decompressed yet, oldest first.  Changed with the lock
+ * held, which is never held for longer. */
+struct ready {
+	pthread_mutex_t lock;
+	struct work *first, **last;
+	unsigned n;    /* in the list */
+	unsigned busy; /* helpers that are */
+	struct helper helper[HELPERS_MAX];
+};
+
 struct engine_queue {
 	/* Constant. */
 	struct engine *e;
@@ -28,7 +47,7 @@ struct engine_queue {
 	struct bounce *free_bounces;
 	unsigned active;
 	unsigned client_sqes; /* the client's, not completed */
-	bool turning;	      /* in engine_queue_turn() */
+	bool turning;	      /* handling completions in engine_queue_turn() */
 	uint64_t now;	      /* microseconds, when this turn began to handle completions; or 0 */
 	uint64_t done_at;     /* the same for requests that this turn completes, once needed */
 	unsigned turns;	      /* so far */
@@ -36,6 +55,11 @@ struct engine_queue {
 
 	_Atomic(struct task *) back; /* finished by workers, newest first */
 	_Atomic unsigned handing;    /* workers in queue_hand_back() */
+	_Atomic bool sleeping;	     /* in the kernel, not looking at @back again by itself */
+
+	struct ready ready;
+	unsigned helpers;	      /* at most; constant */
+	struct engine_thread *thread; /* for decompressing here; NULL until first needed */
 
 	/* engine->queues_lock */
 	struct engine_queue *next;
@@ -65,10 +89,23 @@ void queue_finish(struct engine_req *r, errint_t err);
 
 /* Submit the rest of @io as one SQE. */
 void io_submit(struct seg_io *io);
+/* Read @len bytes at @file_off into io->blob, then blob_arrived(). */
+void io_read_blob(struct seg_io *io, uint32_t len, uint64_t file_off);
 /* @io came to its end. */
 void io_done(struct seg_io *io);
 /* In a worker: move the rest of @io through memory of @t. */
 void io_by_hand(struct seg_io *io, struct engine_thread *t);
+
+/* queue_blob.c */
+void blobs_init(struct engine_queue *q);
+void blobs_exit(struct engine_queue *q);
+/* Read the compressed segment of @io. */
+void read_blob(struct seg_io *io);
+/* The SQE that reads what is stored of it completed. */
+void blob_arrived(struct seg_io *io, int res);
+/* Is anything to be decompressed, and do one. */
+bool blobs_waiting(struct engine_queue *q);
+void blobs_step(struct engine_queue *q);
 
 /* queue_read.c, queue_write.c */
 void read_step(struct engine_req *r);

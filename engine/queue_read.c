@@ -19,98 +19,6 @@ static void plan_run(struct task *task, struct engine_thread *t)
 			      IMAGE_MAY_BLOCK, &r->rplan);
 }
 
-static errint_t copy_out(const struct seg_io *io, const uint8_t *src)
-{
-	const struct payload *p = &io->r->payload;
-
-	COUNT(io->r->q, copied, io->len);
-	COUNT(io->r->q, blob_read, io->len);
-	return p->ops->copy_out(p, src, io->from, io->len);
-}
-
-/* ---- compressed clusters, in a worker ---------------------------------------------------- */
-
-/* The cluster that another thread was loading is there. */
-static void joined(struct cache_waiter *w, const uint8_t *bytes, errint_t err)
-{
-	struct seg_io *io = container_of(w, struct seg_io, waiter);
-
-	io->err = err ? err : copy_out(io, bytes + io->seg->skip);
-	COUNT(io->r->q, cached_read, err ? 0 : io->len);
-	queue_hand_back(&io->task);
-}
-
-static void read_part(struct seg_io *io, struct engine_thread *t)
-{
-	struct cache *cache = t->e->cache;
-	struct cached *e = NULL;
-	uint8_t *plain = t->plain;
-	enum cache_answer answer;
-
-	io->waiter.ready = joined;
-	answer = cache_acquire(cache, io->seg, &io->waiter, &e);
-	if (answer == CACHE_JOINED)
-		return;
-	if (e)
-		plain = cache_bytes(e);
-	if (answer == CACHE_HIT)
-		COUNT(io->r->q, cached_read, io->len);
-	else
-		io->err = read_cluster(t, io->seg, plain);
-	if (answer == CACHE_LOAD)
-		cache_loaded(cache, e, io->err);
-	if (!io->err) {
-		io->err = copy_out(io, plain + io->seg->skip);
-		if (e)
-			cache_release(cache, e);
-	}
-	queue_hand_back(&io->task);
-}
-
-static void read_whole(struct seg_io *io, struct engine_thread *t)
-{
-	io->err = read_cluster(t, io->seg, t->plain);
-	if (!io->err)
-		io->err = copy_out(io, t->plain);
-	queue_hand_back(&io->task);
-}
-
-static void blob_run(struct work *w, struct engine_thread *t)
-{
-	struct seg_io *io = (struct seg_io *)w;
-
-	if (io->seg->len == t->e->cluster)
-		read_whole(io, t);
-	else
-		read_part(io, t);
-}
-
-static void blob_back(struct task *task)
-{
-	io_done((struct seg_io *)task);
-}
-
-/* ---- in the queue's thread ---------------------------------------------------------------- */
-
-static void read_blob(struct seg_io *io)
-{
-	struct engine_queue *q = io->r->q;
-	struct cached *e;
-
-	if (io->seg->len < q->e->cluster && cache_lookup(q->e->cache, io->seg, &e) == CACHE_HIT) {
-		io->err = copy_out(io, cache_bytes(e) + io->seg->skip);
-		COUNT(q, cached_read, io->len);
-		cache_release(q->e->cache, e);
-		io_done(io);
-		return;
-	}
-	/* blob_run() itself says when it comes back: whoever loads the cluster may do that. */
-	io->task.back = blob_back;
-	io->task.work.run = blob_run;
-	COUNT_HERE(q, handoffs, 1);
-	pool_run(q->opts.pool, POOL_DATA, &io->task.work);
-}
-
 static void read_zeros(struct seg_io *io)
 {
 	uint8_t *mem = io->r->payload.mem;
@@ -146,6 +54,8 @@ static void start_seg(struct engine_req *r, const struct seg *s, struct seg_io *
 	io->len = s->len;
 	io->file_off = s->file_off;
 	io->zeros = false;
+	io->entry = NULL;
+	io->blob = NULL;
 	io->err = io->sync_err = 0;
 	switch (s->kind) {
 	case SEG_ZERO:

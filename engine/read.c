@@ -38,42 +38,45 @@ static errint_t damaged_blob(const struct seg *s, const char *what)
 			(unsigned long long)s->vcluster, (unsigned long long)s->file_off, what);
 }
 
-/* The stored bytes of @s in t->stored, verified.  A blob may begin and end anywhere in a block of
- * the store, which is read whole, so that direct I/O needs no further copy. */
-static errint_t load_blob(struct engine_thread *t, const struct seg *s, const uint8_t **bytes)
+/* A blob may begin and end anywhere in a block of the store, which is read whole, so that direct
+ * I/O needs no further copy. */
+void blob_range(const struct engine *e, const struct seg *s, uint64_t *from, uint32_t *len)
 {
-	const uint64_t block = t->e->st->align;
-	uint64_t from = s->file_off & ~(block - 1);
-	uint64_t to = (s->file_off + s->stored + block - 1) & ~(block - 1);
+	const uint64_t block = e->st->align;
 
 	assert(block <= UNIT_SIZE && !(block & (block - 1)));
-	assert(s->stored > 0 && s->stored < t->e->cluster);
-
-	errint_t err = store_read(t->e->st, t->stored, to - from, from);
-
-	if (err)
-		return err;
-	*bytes = t->stored + (s->file_off - from);
-	if (checksum_blob(t->e->uuid_seed, s->vcluster, *bytes, s->stored) != s->crc)
-		return damaged_blob(s, "its checksum does not match");
-	return 0;
+	assert(s->stored > 0 && s->stored < e->cluster);
+	*from = s->file_off & ~(block - 1);
+	*len = (uint32_t)(((s->file_off + s->stored + block - 1) & ~(block - 1)) - *from);
 }
 
-errint_t read_cluster(struct engine_thread *t, const struct seg *s, uint8_t *dst)
+errint_t unpack_blob(struct engine_thread *t, const struct seg *s, const uint8_t *range,
+		     uint8_t *dst)
 {
-	const uint8_t *bytes;
+	const uint8_t *bytes = range + s->file_off % t->e->st->align;
 	struct codec_ctx *ctx;
 	size_t len = s->stored;
 	errint_t err = thread_codec(t, s->codec, &ctx);
 
 	if (err)
 		return err;
-	err = load_blob(t, s, &bytes);
-	if (err)
-		return err;
+	if (checksum_blob(t->e->uuid_seed, s->vcluster, bytes, len) != s->crc)
+		return damaged_blob(s, "its checksum does not match");
 	if (codec_decompress(ctx, bytes, &len, dst))
 		return damaged_blob(s, "it does not decompress");
 	return 0;
+}
+
+errint_t read_cluster(struct engine_thread *t, const struct seg *s, uint8_t *dst)
+{
+	uint64_t from;
+	uint32_t len;
+
+	blob_range(t->e, s, &from, &len);
+
+	errint_t err = store_read(t->e->st, t->stored, len, from);
+
+	return err ? err : unpack_blob(t, s, t->stored, dst);
 }
 
 /* Part of a cluster is wanted: the next part will be, too, so all of it is kept. */

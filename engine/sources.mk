@@ -2,6 +2,8 @@
 # The sources of engine/, listed once: libengine.a here and the mutation build in tests/ are made of
 # them.  %D% is this directory as seen from the Makefile that includes this file.
 engine_sources = \
+	%D%/buffers.c \
+	%D%/buffers.h \
 	%D%/cache.c \
 	%D%/cache.h \
 	%D%/compress.c \
@@ -17,6 +19,7 @@ engine_sources = \
 	%D%/pool.h \
 	%D%/queue.c \
 	%D%/queue.h \
+	%D%/queue_blob.c \
 	%D%/queue_priv.h \
 	%D%/queue_read.c \
 	%D%/queue_write.c \

@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "codecs/codec.h"
+#include "common/cleanup.h"
 #include "engine/queue_priv.h"
 #include "image/check.h"
 #include "tests/lib/rng.h"
@@ -487,6 +488,112 @@ static void test_cached(void **state)
 	end(b);
 }
 
+static void fill_cluster(uint8_t *mem, unsigned cluster)
+{
+	for (unsigned i = 0; i < 65536; i += 4) {
+		uint32_t v = cluster << 16 | i / 64;
+
+		memcpy(mem + i, &v, 4);
+	}
+}
+
+static void check_clusters(const uint8_t *mem, unsigned first, unsigned n)
+{
+	static uint8_t expect[65536];
+
+	for (unsigned i = 0; i < n; i++) {
+		fill_cluster(expect, first + i);
+		assert_memory_equal(mem + i * 65536, expect, 65536);
+	}
+}
+
+/* Clusters 0 to 255: 16 MiB. */
+static void write_blobs(struct bench *b)
+{
+	for (unsigned mib = 0; mib < 16; mib++) {
+		for (unsigned i = 0; i < 16; i++)
+			fill_cluster(b->slot[0].mem + i * 65536, mib * 16 + i);
+		one(b, REQ_WRITE, (uint64_t)mib << 20, 1 << 20);
+	}
+	one(b, REQ_FLUSH, 0, 0);
+}
+
+/* The queue decompresses by itself what is alone; many at a time are more than it has buffers for,
+ * and workers take part. */
+static void read_blobs(enum payload_kind kind)
+{
+	struct bench *b = begin_directed(kind, true);
+	struct engine_stats before, s;
+
+	write_blobs(b);
+	engine_get_stats(b->e, &before);
+	one(b, REQ_READ, 65536 + 4096, 4096);
+	one(b, REQ_READ, 1 << 20, 65536);
+	check_clusters(b->slot[0].mem, 16, 1);
+	s = since(b, &before);
+	assert_int_equal(s.blob_read, 65536 + 4096);
+	assert_int_equal(s.sqes, 2);
+	assert_int_equal(s.handoffs, 0);
+
+	for (unsigned round = 0; round < 20; round++) {
+		for (unsigned i = 0; i < DEPTH; i++) {
+			memset(b->slot[i].mem, 0, 1 << 20);
+			submit(b, i, REQ_READ, (uint64_t)i << 20, 1 << 20);
+		}
+		drain(b);
+		for (unsigned i = 0; i < DEPTH; i++)
+			check_clusters(b->slot[i].mem, i * 16, 16);
+	}
+	s = since(b, &before);
+	assert_true(s.handoffs > 0);
+	assert_true(s.sqes > 2);
+	end(b);
+}
+
+static void test_blobs(void **state)
+{
+	(void)state;
+	for (unsigned kind = 0; kind < KINDS; kind++)
+		read_blobs(kind);
+}
+
+/* What is stored is damaged, or not there: an error for those who want it, each time. */
+static void test_damaged_blob(void **state)
+{
+	struct bench *b = begin_directed(FILE_BYTES, true);
+	struct read_plan p;
+	struct stat st;
+
+	(void)state;
+	write_blobs(b);
+	assert_int_equal(plan_read(b->im, 65536, 65536, IMAGE_MAY_BLOCK, &p), 0);
+	assert_int_equal(p.seg[0].kind, SEG_BLOB);
+	plan_read_done(b->im, &p);
+
+	const off_t at = (off_t)p.seg[0].file_off;
+	const uint32_t stored = p.seg[0].stored;
+	CLEANUP(close) int fd = open(PATH, O_RDWR | O_CLOEXEC);
+	uint8_t was, other;
+
+	assert_int_equal(pread(fd, &was, 1, at + stored - 1), 1);
+	other = was ^ 1;
+	assert_int_equal(pwrite(fd, &other, 1, at + stored - 1), 1);
+	expected = -EIO;
+	one(b, REQ_READ, 65536, 65536);
+	for (unsigned i = 0; i < DEPTH; i++)
+		submit(b, i, REQ_READ, 65536 + i * 4096, 4096);
+	drain(b);
+	assert_int_equal(pwrite(fd, &was, 1, at + stored - 1), 1);
+
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(ftruncate(fd, at), 0);
+	one(b, REQ_READ, 65536, 65536);
+	one(b, REQ_READ, 65536, 4096);
+	expected = 0;
+	assert_int_equal(ftruncate(fd, st.st_size), 0);
+	end(b);
+}
+
 /* The file ends within an extent: what is missing reads as zeros, never as what was in the client's
  * pages before. */
 static void short_read(enum payload_kind kind, unsigned odd)
@@ -566,6 +673,7 @@ int main(void)
 		cmocka_unit_test(test_file_bytes), cmocka_unit_test(test_bare_path),
 		cmocka_unit_test(test_mixed),	   cmocka_unit_test(test_cached),
 		cmocka_unit_test(test_short_read), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_blobs),	   cmocka_unit_test(test_damaged_blob),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
