@@ -247,20 +247,29 @@ static int enter(struct engine_queue *q, unsigned wait)
 		    : io_uring_submit_and_get_events(&q->ring);
 }
 
+/* Completions meanwhile are taken in the next turn; the kernel keeps them till then. */
+static void submit_now(struct engine_queue *q)
+{
+	int res = enter(q, 0);
+
+	if (res < 0 && !transient(res)) {
+		log_err(res, "io_uring failed; nothing can be completed any more");
+		abort();
+	}
+}
+
+void queue_submit(struct engine_queue *q)
+{
+	if (io_uring_sq_ready(&q->ring))
+		submit_now(q);
+}
+
 struct io_uring_sqe *engine_queue_sqe(struct engine_queue *q)
 {
 	struct io_uring_sqe *sqe;
 
-	while (!(sqe = io_uring_get_sqe(&q->ring))) {
-		/* Completions meanwhile are taken in the next turn; the kernel keeps them till
-		 * then. */
-		int res = enter(q, 0);
-
-		if (res < 0 && !transient(res)) {
-			log_err(res, "io_uring failed; nothing can be completed any more");
-			abort();
-		}
-	}
+	while (!(sqe = io_uring_get_sqe(&q->ring)))
+		submit_now(q);
 	return sqe;
 }
 

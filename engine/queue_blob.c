@@ -264,6 +264,8 @@ void blobs_step(struct engine_queue *q)
 		hand_to_worker(io);
 		return;
 	}
+	/* What was prepared goes on meanwhile. */
+	queue_submit(q);
 	finish_blob(io, q->thread);
 	io_done(io);
 }

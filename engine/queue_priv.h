@@ -87,6 +87,8 @@ bool queue_bounce(struct engine_req *r);
 uint8_t *queue_memory(const struct engine_req *r, uint32_t from);
 void queue_finish(struct engine_req *r, errint_t err);
 
+/* Submit what is prepared, if anything is. */
+void queue_submit(struct engine_queue *q);
 /* Submit the rest of @io as one SQE. */
 void io_submit(struct seg_io *io);
 /* Read @len bytes at @file_off into io->blob, then blob_arrived(). */
