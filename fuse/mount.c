@@ -3,6 +3,7 @@
 #include "config.h"
 
 #define FUSE_USE_VERSION 312
+#include <fcntl.h>
 #include <fuse.h>
 #include <fuse_log.h>
 #include <mntent.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -58,6 +60,28 @@ static errint_t mount_options(const struct session_opts *o, char **out)
 	return 0;
 }
 
+/*
+ * Have the kernel read further ahead than its 128 KiB, so that it asks for the next piece while a
+ * reader copies the last one.  Only root may; without it all works, slower.  The session's answer
+ * to the kernel's first request, which is still to come, allows for as much.
+ */
+static void set_read_ahead(const char *dir)
+{
+	char path[64];
+	struct statx stx;
+
+	/* No attributes are wanted, so that the kernel asks nobody: nobody would answer yet. */
+	if (statx(AT_FDCWD, dir, AT_STATX_DONT_SYNC, 0, &stx))
+		return;
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", stx.stx_dev_major,
+		 stx.stx_dev_minor);
+
+	CLEANUP(close) int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && dprintf(fd, "%u", VIEW_MAX_IO >> 10) < 0)
+		log_debug(LOG_DATA, "%s: cannot be changed", path);
+}
+
 errint_t session_mount(const struct session_opts *opts, int *fd)
 {
 	CLEANUP(free) char *options = NULL;
@@ -71,6 +95,7 @@ errint_t session_mount(const struct session_opts *opts, int *fd)
 		return log_fail(-EIO, "%s: cannot mount the view%s", opts->dir,
 				geteuid() ? " (who is not root needs fusermount3, package fuse3)"
 					  : "");
+	set_read_ahead(opts->dir);
 	return 0;
 }
 

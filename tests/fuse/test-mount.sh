@@ -34,6 +34,9 @@ ublk-img mount -o rw a.ublk m
 expect_status 1 ublk-img mount a.ublk o 2>"$UBLK_IMG_TEST_DIR/err"
 grep -q "a.ublk is in use by pid $(server m) " err || fail "the holder is not named: $(cat err)"
 expect_status 1 ublk-img resize a.ublk +1M 2>"$UBLK_IMG_TEST_DIR/err"
+# The kernel reads further ahead than by default, where it lets itself be told.
+read_ahead=/sys/class/bdi/$(stat -c %Hd:%Ld m)/read_ahead_kb
+[ ! -w "$read_ahead" ] || [ "$(cat "$read_ahead")" = 1024 ]
 ublk-img umount m
 
 # After umount the next command can open the image, each time; umount(8) does not wait, but ends
