@@ -5,11 +5,11 @@
  *	snapbench IMAGE fill			writes all of the disk, with random bytes
  *	snapbench IMAGE write COUNT DEPTH STEP	4 KiB writes at multiples of STEP, modulo the disk's
  *						size, from DEPTH threads: "OPERATIONS_PER_SECOND"
- *	snapbench IMAGE create ROUNDS		takes snapshots while a thread writes 4 KiB in
- *place: "MS_OF_CREATE MS_OF_LONGEST_WRITE", a line for each
+ *	snapbench IMAGE create ROUNDS		takes snapshots while a thread writes in place, and
+ *						prints for each the milliseconds that it took, and
+ *						those of the longest write of 4 KiB meanwhile
  *	snapbench IMAGE flush COUNT		4 KiB into fresh clusters, a flush behind each
- *	snapbench IMAGE delete NAME		and frees its space: "MS STEPS NODES_READ
- *CLUSTERS_FREED"
+ *	snapbench IMAGE delete NAME		and frees its space: milliseconds, steps, nodes read
  */
 #include "config.h"
 

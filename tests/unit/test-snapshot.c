@@ -25,6 +25,7 @@
 
 #define PLACES	   48u
 #define MAX_POINTS 12u
+#define OPERATIONS 400u /* of a program */
 
 /* Places in several leaves, under several nodes above them. */
 static uint64_t place(unsigned i)
@@ -292,10 +293,31 @@ static void one_operation(struct model *m)
 		assert_int_equal(image_maintain(m->l.im), 0);
 }
 
+/* The disk, which is all holes, takes the space of a new one. */
+static void expect_fresh(struct live *l)
+{
+	struct image_info before, after;
+	struct live fresh;
+
+	live_close(l);
+	live_check(l);
+	live_open(l);
+	live_close(l);
+	live_open(l);
+	image_get_info(l->im, &before);
+	live_close(l);
+	live_new(&fresh, 4 * GIB, 20 * GIB);
+	fresh.opts = l->opts;
+	live_open(&fresh);
+	image_get_info(fresh.im, &after);
+	live_close(&fresh);
+	live_free(&fresh);
+	assert_int_equal(before.used_units, after.used_units);
+}
+
 /* Deleting all snapshots gives all space back. */
 static void delete_all(struct model *m)
 {
-	struct image_info before, after;
 	struct snapshot_info *list;
 	uint32_t n = 0;
 
@@ -310,22 +332,7 @@ static void delete_all(struct model *m)
 	for (unsigned i = 0; i < PLACES; i++)
 		assert_int_equal(engine_discard(m->l.t, place(i), CLUSTER), 0);
 	memset(m->now, 0, sizeof(m->now));
-	live_close(&m->l);
-	live_check(&m->l);
-	live_open(&m->l);
-	live_close(&m->l);
-	live_open(&m->l);
-	image_get_info(m->l.im, &before);
-	live_close(&m->l);
-
-	struct live fresh;
-	live_new(&fresh, 4 * GIB, 20 * GIB);
-	fresh.opts = m->l.opts;
-	live_open(&fresh);
-	image_get_info(fresh.im, &after);
-	live_close(&fresh);
-	live_free(&fresh);
-	assert_int_equal(before.used_units, after.used_units);
+	expect_fresh(&m->l);
 }
 
 static void random_programs(void **state)
@@ -337,20 +344,95 @@ static void random_programs(void **state)
 	for (uint64_t seed = 1; seed <= programs; seed++) {
 		struct model m;
 
-		print_message("seed %" PRIu64 "\n", seed);
+		if (programs <= 50)
+			print_message("seed %" PRIu64 "\n", seed);
 		model_new(&m, seed);
-		for (unsigned i = 0; i < 400; i++)
+		for (unsigned i = 0; i < OPERATIONS; i++)
 			one_operation(&m);
 		expect_all(&m);
 		delete_all(&m);
 		live_free(&m.l);
 	}
+	print_message("%" PRIu64 " operations\n", programs * OPERATIONS);
+}
+
+/* --- many of them --------------------------------------------------------------------------------
+ */
+
+#define MANY 1000u
+
+/* What place 0 holds in snapshot @i. */
+static uint8_t byte_of(unsigned i)
+{
+	return (uint8_t)(i % 251 + 1);
+}
+
+static void expect_byte(struct live *l, unsigned i)
+{
+	CLEANUP(free) uint8_t *buf = store_buffer(CLUSTER);
+	struct snapshot_view *v;
+	char name[16];
+
+	snprintf(name, sizeof(name), "s%u", i);
+	assert_int_equal(snapshot_view_open(l->im, name, &v), 0);
+	assert_int_equal(engine_snapshot_read(l->t, v, buf, 0, CLUSTER), 0);
+	assert_int_equal(buf[CLUSTER / 2], byte_of(i));
+	snapshot_view_close(v);
+}
+
+/* A thousand snapshots, with something written between any two, deleted in random order. */
+static void thousand(void **state)
+{
+	struct rng rng = {.state = 7};
+	unsigned order[MANY];
+	struct live l;
+	char name[16];
+	bool more = true;
+
+	(void)state;
+	live_new(&l, 4 * GIB, 20 * GIB);
+	l.opts.first_fit = true;
+	live_open(&l);
+	for (unsigned i = 0; i < MANY; i++) {
+		order[i] = i;
+		live_put(&l, 0, CLUSTER, byte_of(i));
+		live_put(&l, place(i % PLACES), 4096, byte_of(i));
+		snprintf(name, sizeof(name), "s%u", i);
+		assert_int_equal(snapshot_create(l.im, name, NULL), 0);
+		if (i % 97 == 0) {
+			live_crash(&l);
+			live_open(&l);
+		}
+	}
+	for (unsigned i = 0; i < MANY; i += 41)
+		if (i % PLACES)
+			expect_byte(&l, i);
+	for (unsigned i = MANY; i > 1; i--) {
+		unsigned j = (unsigned)rng_below(&rng, i), swap = order[i - 1];
+
+		order[i - 1] = order[j];
+		order[j] = swap;
+	}
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "s%u", order[i]);
+		assert_int_equal(snapshot_delete(l.im, name), 0);
+		if (i % 10 == 0)
+			assert_int_equal(snapshot_reclaim(l.im, 40, &more), 0);
+	}
+	for (more = true; more;)
+		assert_int_equal(snapshot_reclaim(l.im, 1000, &more), 0);
+	live_expect(&l, 0, CLUSTER, byte_of(MANY - 1));
+	for (unsigned i = 0; i < PLACES; i++)
+		assert_int_equal(engine_discard(l.t, place(i), CLUSTER), 0);
+	expect_fresh(&l);
+	live_free(&l);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_programs),
+		cmocka_unit_test(thousand),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
