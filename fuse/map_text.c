@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The file map: one line for each extent, made in pieces of bounded size while it is read.
+ * The files map and diff: one line for each extent, made in pieces of bounded size while it is
+ * read.
  *
- * A line begins where the line before it ended, so the text has no gaps and no overlaps even if the
- * disk is written to meanwhile; a text that fits into one piece is made when the file is opened and
- * shows one moment.  Reading backwards makes the text again from its start.
+ * A line of a map begins where the line before it ended, so the text has no gaps and no overlaps
+ * even if the disk is written to meanwhile; a text that fits into one piece is made when the file
+ * is opened and shows one moment.  Reading backwards makes the text again from its start.
  */
 #include "config.h"
 
@@ -22,55 +23,131 @@ enum {
 	LINE_MAX_BYTES = 160,
 };
 
-static const char heading[] = "#         offset           length kind "
-			      "     file_offset           stored origin\n";
+static const char map_heading[] = "#         offset           length kind "
+				  "     file_offset           stored origin\n";
+static const char diff_heading[] = "#         offset           length kind\n";
 
 struct map_text {
 	struct image *im;
 	const struct snapshot_view *snapshot; /* NULL: the live disk */
-	pthread_mutex_t lock;		      /* what follows */
-	char *buf;			      /* PIECE bytes */
-	uint64_t start;			      /* position of buf in the text */
-	size_t len;			      /* bytes in it */
-	uint64_t next;			      /* byte of the disk at which the next line begins */
-	bool ended;			      /* there is none */
+	bool diff;
+	struct snapshot_view *since; /* of a diff; NULL: since there was nothing */
+	pthread_mutex_t lock;	     /* what follows */
+	char *buf;		     /* PIECE bytes */
+	uint64_t start;		     /* position of buf in the text */
+	size_t len;		     /* bytes in it */
+	uint64_t next;		     /* byte of the disk at which the last line has ended */
+	bool ended;		     /* that was all */
 };
 
 /* Ends a walk without being an error. */
 enum { FULL = 1 };
 
-/* The line of @e, at most LINE_MAX_BYTES with the NUL; returns its length. */
-static size_t put_line(char *to, const struct map_extent *e)
+struct line {
+	uint64_t end; /* of its extent */
+	int len;
+	char text[LINE_MAX_BYTES];
+};
+typedef errint_t (*line_fn)(void *arg, const struct line *l);
+
+/* What makes lines of a walk. */
+struct lines {
+	line_fn fn;
+	void *arg;
+	struct diff_extent stored; /* of a diff since nothing: not handed out; len 0: none */
+};
+
+static errint_t map_line(void *arg, const struct map_extent *e)
 {
+	const struct lines *to = arg;
 	char place[24] = "-", stored[24] = "-";
-	int n;
+	struct line l = {.end = e->off + e->len};
 
 	if (report_is_stored(e)) {
 		snprintf(place, sizeof(place), "%" PRIu64, e->file_off);
 		snprintf(stored, sizeof(stored), "%" PRIu64, report_stored_bytes(e));
 	}
-	n = snprintf(to, LINE_MAX_BYTES, "%16" PRIu64 " %16" PRIu64 " %-4s %16s %16s %s\n", e->off,
-		     e->len, report_kind(e->kind), place, stored, "-");
-	assert(n > 0 && n < LINE_MAX_BYTES);
-	return (size_t)n;
+	l.len = snprintf(l.text, sizeof(l.text), "%16" PRIu64 " %16" PRIu64 " %-4s %16s %16s %s\n",
+			 e->off, e->len, report_kind(e->kind), place, stored, "-");
+	assert(l.len > 0 && l.len < LINE_MAX_BYTES);
+	return to->fn(to->arg, &l);
 }
 
-static errint_t add_line(void *arg, const struct map_extent *e)
+static errint_t diff_line(void *arg, const struct diff_extent *e)
 {
-	struct map_text *m = arg;
+	const struct lines *to = arg;
+	struct line l = {.end = e->off + e->len};
 
-	if (PIECE - m->len < LINE_MAX_BYTES)
-		return FULL;
-	m->len += put_line(m->buf + m->len, e);
-	m->next = e->off + e->len;
-	return 0;
+	l.len = snprintf(l.text, sizeof(l.text), "%16" PRIu64 " %16" PRIu64 " %s\n", e->off, e->len,
+			 e->zeroed ? "zero" : "data");
+	assert(l.len > 0 && l.len < LINE_MAX_BYTES);
+	return to->fn(to->arg, &l);
 }
 
-/* What the next line begins with, and what follows. */
+static errint_t flush_stored(struct lines *to)
+{
+	struct diff_extent e = to->stored;
+
+	to->stored.len = 0;
+	return e.len ? diff_line(to, &e) : 0;
+}
+
+/* Neighbours are one line, however they are stored. */
+static errint_t stored_line(void *arg, const struct map_extent *e)
+{
+	struct lines *to = arg;
+	errint_t err;
+
+	if (!report_is_stored(e))
+		return 0;
+	if (to->stored.len && to->stored.off + to->stored.len == e->off) {
+		to->stored.len += e->len;
+		return 0;
+	}
+	err = flush_stored(to);
+	to->stored = (struct diff_extent){.off = e->off, .len = e->len};
+	return err;
+}
+
 static errint_t walk(struct map_text *m, map_extent_fn fn, void *arg)
 {
 	return m->snapshot ? walk_snapshot_extents(m->snapshot, m->next, UINT64_MAX, fn, arg)
 			   : walk_extents(m->im, m->next, UINT64_MAX, fn, arg);
+}
+
+/* The lines from there on that @fn takes. */
+static errint_t walk_lines(struct map_text *m, line_fn fn, void *arg)
+{
+	struct lines to = {.fn = fn, .arg = arg};
+	errint_t err;
+
+	if (!m->diff)
+		return walk(m, map_line, &to);
+	if (m->since)
+		return snapshot_diff_at(m->im, m->since, m->snapshot, m->next, diff_line, &to);
+	err = walk(m, stored_line, &to);
+	return err ? err : flush_stored(&to);
+}
+
+static errint_t add_line(void *arg, const struct line *l)
+{
+	struct map_text *m = arg;
+
+	if (PIECE - m->len < (size_t)l->len)
+		return FULL;
+	memcpy(m->buf + m->len, l->text, (size_t)l->len);
+	m->len += (size_t)l->len;
+	m->next = l->end;
+	return 0;
+}
+
+static void add_heading(struct map_text *m)
+{
+	const char *text = m->diff ? diff_heading : map_heading;
+
+	m->len = strlen(text);
+	memcpy(m->buf, text, m->len);
+	m->next = 0;
 }
 
 /* Put the next piece into the buffer. */
@@ -80,41 +157,49 @@ static errint_t fill(struct map_text *m)
 
 	m->start += m->len;
 	m->len = 0;
-	if (!m->start) {
-		memcpy(m->buf, heading, sizeof(heading) - 1);
-		m->len = sizeof(heading) - 1;
-		m->next = 0;
-	}
-	err = walk(m, add_line, m);
+	if (!m->start)
+		add_heading(m);
+	err = walk_lines(m, add_line, m);
 	m->ended = !err;
 	return err == FULL ? 0 : err;
 }
 
-static errint_t measure_line(void *arg, const struct map_extent *e)
+static errint_t measure_line(void *arg, const struct line *l)
 {
 	uint64_t *size = arg;
-	char line[LINE_MAX_BYTES];
 
-	*size += put_line(line, e);
+	*size += (uint64_t)l->len;
 	return 0;
 }
 
-errint_t map_text_open(struct image *im, const struct snapshot_view *snapshot,
+static errint_t open_text(struct map_text *m, uint64_t *size)
+{
+	errint_t err = fill(m);
+
+	*size = m->len;
+	return err || m->ended ? err : walk_lines(m, measure_line, size);
+}
+
+errint_t map_text_open(struct image *im, const struct snapshot_view *snapshot, bool diff,
 		       struct map_text **out, uint64_t *size)
 {
 	struct map_text *m = calloc(1, sizeof(*m));
-	errint_t err;
+	errint_t err = 0;
 
+	assert(snapshot || !diff);
 	if (!m)
 		return view_no_memory();
 	m->im = im;
 	m->snapshot = snapshot;
+	m->diff = diff;
 	pthread_mutex_init(&m->lock, NULL);
 	m->buf = malloc(PIECE);
-	err = m->buf ? fill(m) : view_no_memory();
-	*size = m->len;
-	if (!err && !m->ended)
-		err = walk(m, measure_line, size);
+	if (!m->buf)
+		err = view_no_memory();
+	if (!err && diff)
+		err = snapshot_view_open_parent(snapshot, &m->since);
+	if (!err)
+		err = open_text(m, size);
 	if (err) {
 		map_text_close(m);
 		return err;
@@ -127,6 +212,7 @@ void map_text_close(struct map_text *m)
 {
 	if (!m)
 		return;
+	snapshot_view_close(m->since);
 	pthread_mutex_destroy(&m->lock);
 	free(m->buf);
 	free(m);

@@ -52,6 +52,8 @@ void view_free(struct view *v)
 		return;
 	while (v->files)
 		view_close(v->files);
+	while (v->dirs)
+		view_closedir(v->dirs);
 	json_decref(v->info);
 	range_lock_destroy(&v->writes);
 	pthread_mutex_destroy(&v->info_lock);
@@ -181,6 +183,8 @@ errint_t view_lookup(struct view *v, view_ino dir, const char *name, view_ino *o
 /* ---- directories ------------------------------------------------------------------------- */
 
 struct view_dir {
+	struct view *v;
+	struct view_dir *next, **link; /* among the view's; under its lock */
 	view_ino ino;
 	struct snapshot_info *list; /* of snapshots; else NULL */
 	uint32_t n;
@@ -201,10 +205,30 @@ static errint_t list_snapshots(struct view *v, struct view_dir *d)
 	return 0;
 }
 
+static void remember_dir(struct view_dir *d)
+{
+	SCOPED_LOCK(&d->v->lock);
+
+	d->next = d->v->dirs;
+	d->link = &d->v->dirs;
+	if (d->next)
+		d->next->link = &d->next;
+	d->v->dirs = d;
+}
+
+static void forget_dir(struct view_dir *d)
+{
+	SCOPED_LOCK(&d->v->lock);
+
+	*d->link = d->next;
+	if (d->next)
+		d->next->link = d->link;
+}
+
 errint_t view_opendir(struct view *v, view_ino ino, struct view_dir **out)
 {
 	struct view_dir *d;
-	struct timespec when;
+	struct snapshot_info info;
 	errint_t err = 0;
 
 	if (!is_node(ino))
@@ -212,12 +236,13 @@ errint_t view_opendir(struct view *v, view_ino ino, struct view_dir **out)
 	if (!view_is_dir(ino))
 		return -ENOTDIR;
 	if (snapshot_of(ino))
-		err = view_snapshot_exists(v, snapshot_of(ino), &when);
+		err = view_snapshot_find(v, snapshot_of(ino), &info);
 	if (err)
 		return err;
 	d = calloc(1, sizeof(*d));
 	if (!d)
 		return view_no_memory();
+	d->v = v;
 	d->ino = ino;
 	if (kind_of(ino) == KIND_SNAPSHOTS)
 		err = list_snapshots(v, d);
@@ -225,6 +250,7 @@ errint_t view_opendir(struct view *v, view_ino ino, struct view_dir **out)
 		free(d);
 		return err;
 	}
+	remember_dir(d);
 	*out = d;
 	return 0;
 }
@@ -250,6 +276,7 @@ bool view_dir_entry(const struct view_dir *d, unsigned nth, const char **name, v
 
 void view_closedir(struct view_dir *d)
 {
+	forget_dir(d);
 	free(d->list);
 	free(d);
 }
@@ -290,12 +317,16 @@ static errint_t disk_attr(struct view *v, struct view_attr *a)
 	return 0;
 }
 
-/* The text of a snapshot is made to know its size. */
+/* A text that nobody has opened lately is made, to know its size. */
 static errint_t snapshot_text_attr(struct view *v, view_ino ino, struct view_attr *a)
 {
 	struct view_file *f;
-	errint_t err = view_open(v, ino, false, &f);
+	errint_t err;
 
+	a->size = view_snapshot_text_size(v, snapshot_of(ino), kind_of(ino));
+	if (a->size)
+		return 0;
+	err = view_open(v, ino, false, &f);
 	if (err)
 		return err;
 	a->size = f->text_size;
@@ -328,12 +359,19 @@ static errint_t text_attr(struct view *v, enum kind kind, struct view_attr *a)
 
 static errint_t snapshot_attr(struct view *v, view_ino ino, struct view_attr *a)
 {
-	errint_t err = view_snapshot_exists(v, snapshot_of(ino), &a->when);
+	struct snapshot_info info;
+	errint_t err = view_snapshot_find(v, snapshot_of(ino), &info);
 
-	if (err || view_is_dir(ino))
+	if (err)
 		return err;
-	return view_is_disk(ino) ? view_snapshot_disk_attr(v, snapshot_of(ino), a)
-				 : snapshot_text_attr(v, ino, a);
+	a->when = (struct timespec){.tv_sec = (time_t)(info.ctime_ns / 1000000000u),
+				    .tv_nsec = (long)(info.ctime_ns % 1000000000u)};
+	if (view_is_dir(ino))
+		return 0;
+	if (!view_is_disk(ino))
+		return snapshot_text_attr(v, ino, a);
+	a->size = info.size;
+	return view_snapshot_blocks(v, info.id, &a->blocks);
 }
 
 static mode_t mode_of(const struct view *v, view_ino ino)
@@ -379,9 +417,6 @@ static errint_t make_text(struct view_file *f, uint64_t *size)
 		err = f->snapshot_id ? text_snapshot_info(f->v, f->snapshot_id, &f->text)
 				     : text_info(f->v, &f->text);
 		break;
-	case KIND_DIFF:
-		err = text_snapshot_diff(f->v, f->snapshot, &f->text);
-		break;
 	case KIND_STATS:
 		err = text_stats(f->v, &f->text);
 		break;
@@ -389,8 +424,9 @@ static errint_t make_text(struct view_file *f, uint64_t *size)
 		err = text_metrics(f->v, &f->text);
 		break;
 	case KIND_MAP:
+	case KIND_DIFF:
 		return map_text_open(f->v->opts.image, f->snapshot ? f->snapshot->view : NULL,
-				     &f->map, size);
+				     f->kind == KIND_DIFF, &f->map, size);
 	case KIND_ROOT:
 	case KIND_SNAPSHOTS:
 	case KIND_SNAPSHOT:
@@ -412,8 +448,10 @@ static errint_t open_text(struct view_file *f)
 	if (err)
 		return err;
 	f->text_size = size;
-	if (f->snapshot_id)
+	if (f->snapshot_id) {
+		view_snapshot_set_text_size(f->v, f->snapshot_id, f->kind, size);
 		return 0;
+	}
 
 	SCOPED_LOCK(&f->v->lock);
 	f->v->text[f->kind].known = true;
@@ -451,10 +489,23 @@ static void free_file(struct view_file *f)
 	free(f);
 }
 
+static errint_t fill_file(struct view_file *f)
+{
+	/* It tells how many have the snapshot open, before its reader is one. */
+	bool first = f->kind == KIND_INFO;
+	errint_t err = first ? open_text(f) : 0;
+
+	if (!err && f->snapshot_id)
+		err = view_snapshot_get(f->v, f->snapshot_id, &f->snapshot);
+	if (!err && !first && f->kind != KIND_DISK)
+		err = open_text(f);
+	return err;
+}
+
 errint_t view_open(struct view *v, view_ino ino, bool write, struct view_file **out)
 {
 	struct view_file *f;
-	errint_t err = 0;
+	errint_t err;
 
 	if (!is_node(ino))
 		return -ENOENT;
@@ -469,10 +520,7 @@ errint_t view_open(struct view *v, view_ino ino, bool write, struct view_file **
 	f->kind = kind_of(ino);
 	f->write = write;
 	f->snapshot_id = snapshot_of(ino);
-	if (f->snapshot_id && f->kind != KIND_INFO)
-		err = view_snapshot_get(v, f->snapshot_id, &f->snapshot);
-	if (!err && f->kind != KIND_DISK)
-		err = open_text(f);
+	err = fill_file(f);
 	if (err) {
 		free_file(f);
 		return err;
@@ -494,7 +542,7 @@ errint_t view_read(struct view_file *f, struct view_thread *t, uint64_t off, siz
 	assert(len <= VIEW_MAX_IO);
 	if (f->kind == KIND_DISK)
 		return view_disk_read(f, t, off, len, data, got);
-	if (f->kind == KIND_MAP) {
+	if (f->map) {
 		*data = t->buf;
 		return map_text_read(f->map, off, (char *)t->buf, len, got);
 	}

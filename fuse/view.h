@@ -117,8 +117,8 @@ bool view_may_cache(const struct view *v, view_ino ino);
 
 /* ---- extended attributes ----------------------------------------------------------------------
  *
- * disk and the root have the members of the document info.json, nested names joined by dots, behind
- * VIEW_XATTR; the root also VIEW_XATTR_SERVER if there is one.
+ * disk and its directory have the members of the document info.json, nested names joined by dots,
+ * behind VIEW_XATTR; the root also VIEW_XATTR_SERVER if there is one.
  */
 #define VIEW_XATTR	  "user.ublk-img."
 #define VIEW_XATTR_SERVER VIEW_XATTR "server_pid"

@@ -62,8 +62,17 @@ struct view_snapshot {
 	unsigned users;
 	struct snapshot_view *view;
 	struct snapshot_info info; /* as it was first opened */
-	uint64_t blocks;	   /* of 512 bytes; 0: not known */
 };
+
+/* What it takes a walk of a snapshot's tree to know, kept for the next one who asks. */
+struct snapshot_facts {
+	uint32_t id; /* 0: none */
+	bool counted;
+	uint64_t blocks;			 /* if counted, of 512 bytes */
+	uint64_t info_size, map_size, diff_size; /* of the text opened last; 0: none was */
+};
+/* Places for them: neighbours in age have different ones. */
+enum { FACTS = 1024 };
 
 struct view {
 	struct view_opts opts;	  /* constant */
@@ -77,12 +86,14 @@ struct view {
 	json_t *info;		   /* NULL: not yet */
 	struct timespec info_when; /* CLOCK_MONOTONIC */
 
-	pthread_mutex_t snapshots_lock; /* before the image's locks: the list, and users and
-					   blocks of what is in it */
+	pthread_mutex_t snapshots_lock; /* before the image's locks: the list, users of what is in
+					   it, and facts */
 	struct view_snapshot *snapshots;
+	struct snapshot_facts facts[FACTS]; /* by the remainder of the id */
 
 	pthread_mutex_t lock;	 /* what follows */
 	struct view_file *files; /* that are open */
+	struct view_dir *dirs;
 	struct {
 		bool known;
 		uint64_t size; /* of the text opened last */
@@ -100,12 +111,12 @@ struct view_file {
 	struct view *v;
 	struct view_file *next, **link; /* among the view's; under its lock */
 	enum kind kind;
-	uint32_t snapshot_id;		/* 0: of the live disk */
-	struct view_snapshot *snapshot; /* open, where more than its record is needed */
+	uint32_t snapshot_id; /* 0: of the live disk */
+	struct view_snapshot *snapshot;
 	bool write;
 	struct text text;     /* of the kinds that have one */
 	uint64_t text_size;   /* of that, or of the map */
-	struct map_text *map; /* of KIND_MAP */
+	struct map_text *map; /* of KIND_MAP and KIND_DIFF */
 };
 
 /* ---- view.c ---- */
@@ -123,11 +134,11 @@ MUST_CHECK errint_t text_info(struct view *v, struct text *out);
 MUST_CHECK errint_t text_stats(struct view *v, struct text *out);
 MUST_CHECK errint_t text_metrics(struct view *v, struct text *out);
 
-/* ---- map_text.c: the map as text, see docs/view.md ---- */
+/* ---- map_text.c: maps and differences as text, see docs/view.md ---- */
 struct map_text;
-/* Of @snapshot, which stays open, or, if that is NULL, of the live disk.  *size: bytes of the text
- * as the map is now. */
-MUST_CHECK errint_t map_text_open(struct image *im, const struct snapshot_view *snapshot,
+/* Of @snapshot, which stays open, or, if that is NULL, of the live disk; with @diff, of a snapshot,
+ * what has changed since its parent.  *size: bytes of the text as it is now. */
+MUST_CHECK errint_t map_text_open(struct image *im, const struct snapshot_view *snapshot, bool diff,
 				  struct map_text **out, uint64_t *size);
 void map_text_close(struct map_text *m);
 MUST_CHECK errint_t map_text_read(struct map_text *m, uint64_t off, char *buf, size_t len,
@@ -138,13 +149,14 @@ MUST_CHECK errint_t map_text_read(struct map_text *m, uint64_t off, char *buf, s
 /* Opens the snapshot, or has it open once more, until view_snapshot_put().  -ENOENT. */
 MUST_CHECK errint_t view_snapshot_get(struct view *v, uint32_t id, struct view_snapshot **out);
 void view_snapshot_put(struct view *v, struct view_snapshot *s);
-/* -ENOENT, or when it was taken.  One that is open exists. */
-MUST_CHECK errint_t view_snapshot_exists(struct view *v, uint32_t id, struct timespec *when);
-/* Sets the sizes of its disk. */
-MUST_CHECK errint_t view_snapshot_disk_attr(struct view *v, uint32_t id, struct view_attr *a);
+/* As it is now; of one that was deleted while it is open, as it was.  -ENOENT. */
+MUST_CHECK errint_t view_snapshot_find(struct view *v, uint32_t id, struct snapshot_info *info);
+/* Blocks of 512 bytes that its data takes in the image. */
+MUST_CHECK errint_t view_snapshot_blocks(struct view *v, uint32_t id, uint64_t *blocks);
+/* The size of its text of @kind that was opened last; 0: none was, or that is forgotten. */
+uint64_t view_snapshot_text_size(struct view *v, uint32_t id, enum kind kind);
+void view_snapshot_set_text_size(struct view *v, uint32_t id, enum kind kind, uint64_t size);
 MUST_CHECK errint_t text_snapshot_info(struct view *v, uint32_t id, struct text *out);
-/* What has changed since its parent. */
-MUST_CHECK errint_t text_snapshot_diff(struct view *v, struct view_snapshot *s, struct text *out);
 
 /* ---- view_disk.c ---- */
 MUST_CHECK errint_t view_disk_read(struct view_file *f, struct view_thread *t, uint64_t off,

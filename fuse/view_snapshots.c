@@ -8,9 +8,6 @@
 #include "config.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "common/log.h"
@@ -73,133 +70,101 @@ void view_snapshot_put(struct view *v, struct view_snapshot *s)
 	free(s);
 }
 
-/* ---- attributes ---------------------------------------------------------------------------- */
-
-errint_t view_snapshot_exists(struct view *v, uint32_t id, struct timespec *when)
+errint_t view_snapshot_find(struct view *v, uint32_t id, struct snapshot_info *info)
 {
-	struct snapshot_info info;
 	struct view_snapshot *s;
-	errint_t err;
+	errint_t err = snapshot_find_id(v->opts.image, id, info);
 
-	pthread_mutex_lock(&v->snapshots_lock);
+	if (err != -ENOENT)
+		return err;
+	SCOPED_LOCK(&v->snapshots_lock);
 	s = find_open(v, id);
-	if (s)
-		info = s->info;
-	pthread_mutex_unlock(&v->snapshots_lock);
-	err = s ? 0 : snapshot_find_id(v->opts.image, id, &info);
-	if (!err)
-		*when = (struct timespec){.tv_sec = (time_t)(info.ctime_ns / 1000000000u),
-					  .tv_nsec = (long)(info.ctime_ns % 1000000000u)};
-	return err;
+	if (!s)
+		return err;
+	*info = s->info;
+	info->deleting = true;
+	return 0;
+}
+
+/* ---- what is remembered -------------------------------------------------------------------- */
+
+/* Their lock is held. */
+static struct snapshot_facts *facts_of(struct view *v, uint32_t id)
+{
+	struct snapshot_facts *f = &v->facts[id % FACTS];
+
+	if (f->id != id)
+		*f = (struct snapshot_facts){.id = id};
+	return f;
 }
 
 /* What its data takes in the image, which does not change. */
-static errint_t count_blocks(struct view_snapshot *s, uint64_t *blocks)
-{
-	struct map_totals t;
-	errint_t err = walk_snapshot_totals(s->view, &t);
-
-	*blocks = err ? 0 : (t.raw_bytes + t.zstd_stored + 511) / 512;
-	return err;
-}
-
-errint_t view_snapshot_disk_attr(struct view *v, uint32_t id, struct view_attr *a)
+static errint_t count_blocks(struct view *v, uint32_t id, uint64_t *blocks)
 {
 	struct view_snapshot *s;
+	struct map_totals t;
 	errint_t err = view_snapshot_get(v, id, &s);
 
 	if (err)
 		return err;
-	a->size = snapshot_view_size(s->view);
-	pthread_mutex_lock(&v->snapshots_lock);
-	a->blocks = s->blocks;
-	pthread_mutex_unlock(&v->snapshots_lock);
-	if (!a->blocks) {
-		err = count_blocks(s, &a->blocks);
-		pthread_mutex_lock(&v->snapshots_lock);
-		s->blocks = a->blocks;
-		pthread_mutex_unlock(&v->snapshots_lock);
-	}
+	err = walk_snapshot_totals(s->view, &t);
 	view_snapshot_put(v, s);
+	if (!err)
+		*blocks = (t.raw_bytes + t.zstd_stored + 511) / 512;
 	return err;
 }
 
-/* ---- texts --------------------------------------------------------------------------------- */
+errint_t view_snapshot_blocks(struct view *v, uint32_t id, uint64_t *blocks)
+{
+	struct snapshot_facts *f;
+	bool counted;
+	errint_t err;
+
+	pthread_mutex_lock(&v->snapshots_lock);
+	f = facts_of(v, id);
+	counted = f->counted;
+	*blocks = f->blocks;
+	pthread_mutex_unlock(&v->snapshots_lock);
+	if (counted)
+		return 0;
+	err = count_blocks(v, id, blocks);
+	if (err)
+		return err;
+	SCOPED_LOCK(&v->snapshots_lock);
+	f = facts_of(v, id);
+	f->counted = true;
+	f->blocks = *blocks;
+	return 0;
+}
+
+static uint64_t *text_size(struct snapshot_facts *f, enum kind kind)
+{
+	if (kind == KIND_INFO)
+		return &f->info_size;
+	assert(kind == KIND_MAP || kind == KIND_DIFF);
+	return kind == KIND_MAP ? &f->map_size : &f->diff_size;
+}
+
+uint64_t view_snapshot_text_size(struct view *v, uint32_t id, enum kind kind)
+{
+	SCOPED_LOCK(&v->snapshots_lock);
+
+	return *text_size(facts_of(v, id), kind);
+}
+
+void view_snapshot_set_text_size(struct view *v, uint32_t id, enum kind kind, uint64_t size)
+{
+	SCOPED_LOCK(&v->snapshots_lock);
+
+	*text_size(facts_of(v, id), kind) = size;
+}
 
 errint_t text_snapshot_info(struct view *v, uint32_t id, struct text *out)
 {
 	struct snapshot_info info;
-	errint_t err = snapshot_find_id(v->opts.image, id, &info);
+	errint_t err = view_snapshot_find(v, id, &info);
 
 	return err ? err : text_print(report_snapshot_json(&info), out);
-}
-
-struct diff_text {
-	FILE *out;
-	uint64_t at, len; /* of what is not printed yet, without a parent */
-	bool zeroed;
-};
-
-static errint_t put_diff(void *arg, const struct diff_extent *e)
-{
-	struct diff_text *d = arg;
-
-	fprintf(d->out, "%16" PRIu64 " %16" PRIu64 " %s\n", e->off, e->len,
-		e->zeroed ? "zero" : "data");
-	return 0;
-}
-
-/* Without a parent, what is stored: neighbours in one line. */
-static errint_t put_stored(void *arg, const struct map_extent *e)
-{
-	struct diff_text *d = arg;
-	struct diff_extent last = {.off = d->at, .len = d->len};
-
-	if (!report_is_stored(e))
-		return 0;
-	if (d->len && d->at + d->len == e->off) {
-		d->len += e->len;
-		return 0;
-	}
-	d->at = e->off;
-	d->len = e->len;
-	return last.len ? put_diff(arg, &last) : 0;
-}
-
-static errint_t put_differences(struct view *v, struct view_snapshot *s, struct diff_text *d)
-{
-	struct view_snapshot *parent = NULL;
-	struct snapshot_info now;
-	errint_t err = snapshot_find_id(v->opts.image, s->id, &now);
-
-	if (!err && now.parent)
-		err = view_snapshot_get(v, now.parent, &parent);
-	if (err && err != -ENOENT)
-		return err;
-	/* A parent that is being deleted cannot be compared with any more. */
-	if (!parent) {
-		err = walk_snapshot_extents(s->view, 0, UINT64_MAX, put_stored, d);
-		if (!err && d->len)
-			err = put_diff(d, &(struct diff_extent){.off = d->at, .len = d->len});
-		return err;
-	}
-	err = snapshot_diff(v->opts.image, parent->view, s->view, put_diff, d);
-	view_snapshot_put(v, parent);
-	return err;
-}
-
-errint_t text_snapshot_diff(struct view *v, struct view_snapshot *s, struct text *out)
-{
-	struct diff_text d = {.out = open_memstream(&out->data, &out->len)};
-	errint_t err;
-
-	if (!d.out)
-		return view_no_memory();
-	fprintf(d.out, "%16s %16s %s\n", "#         offset", "length", "kind");
-	err = put_differences(v, s, &d);
-	if (fclose(d.out) && !err)
-		err = view_no_memory();
-	return err;
 }
 
 /* ---- what users do ------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Extended attributes: the members of info.json, one by one. */
+/* Extended attributes: the members of an info.json, one by one. */
 #include "config.h"
 
 #include <inttypes.h>
@@ -7,10 +7,26 @@
 #include <string.h>
 
 #include "fuse/view_priv.h"
+#include "image/report.h"
 
 static bool has_xattrs(view_ino ino)
 {
-	return ino == VIEW_ROOT || ino == KIND_DISK;
+	return ino == VIEW_ROOT || kind_of(ino) == KIND_SNAPSHOT || view_is_disk(ino);
+}
+
+/* What they are of. */
+static errint_t document(struct view *v, view_ino ino, json_t **doc)
+{
+	struct snapshot_info info;
+	errint_t err;
+
+	if (!snapshot_of(ino))
+		return view_info(v, doc);
+	err = view_snapshot_find(v, snapshot_of(ino), &info);
+	if (err)
+		return err;
+	*doc = report_snapshot_json(&info);
+	return *doc ? 0 : view_no_memory();
 }
 
 static bool has_server(const struct view *v, view_ino ino)
@@ -67,7 +83,7 @@ errint_t view_getxattr(struct view *v, view_ino ino, const char *name, char **va
 		snprintf(text, sizeof(text), "%ld", (long)v->opts.server);
 		return give(strdup(text), value, len);
 	}
-	err = view_info(v, &doc);
+	err = document(v, ino, &doc);
 	if (err)
 		return err;
 	member = find(doc, name + prefix);
@@ -106,7 +122,7 @@ errint_t view_listxattr(struct view *v, view_ino ino, char **names, size_t *len)
 	int failed;
 
 	if (has_xattrs(ino))
-		err = view_info(v, &doc);
+		err = document(v, ino, &doc);
 	if (err)
 		return err;
 	*names = NULL;

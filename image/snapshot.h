@@ -88,11 +88,13 @@ MUST_CHECK errint_t snapshot_view_open(struct image *im, const char *name,
 /* The same by its number.  -ENOENT without a message. */
 MUST_CHECK errint_t snapshot_view_open_id(struct image *im, uint32_t id,
 					  struct snapshot_view **out);
+/* The nearest one that @v descends from and that is not being deleted; *out NULL: there is none.
+ * Who is on the way of being deleted makes no difference to what is told. */
+MUST_CHECK errint_t snapshot_view_open_parent(const struct snapshot_view *v,
+					      struct snapshot_view **out);
 void snapshot_view_close(struct snapshot_view *v);
 uint64_t snapshot_view_size(const struct snapshot_view *v);
 uint32_t snapshot_view_id(const struct snapshot_view *v);
-/* Number of the snapshot that it descended from when it was opened; 0: none. */
-uint32_t snapshot_view_parent(const struct snapshot_view *v);
 struct image *snapshot_view_image(const struct snapshot_view *v);
 
 /* What changed between two points. */
@@ -110,6 +112,10 @@ typedef errint_t (*diff_fn)(void *arg, const struct diff_extent *e);
  */
 MUST_CHECK errint_t snapshot_diff(struct image *im, const struct snapshot_view *from,
 				  const struct snapshot_view *to, diff_fn fn, void *arg);
+/* The same from byte @off of the disk on, which is where an extent has begun or ended. */
+MUST_CHECK errint_t snapshot_diff_at(struct image *im, const struct snapshot_view *from,
+				     const struct snapshot_view *to, uint64_t off, diff_fn fn,
+				     void *arg);
 
 /* --- for image/ ----------------------------------------------------------------------------------
  */

@@ -53,7 +53,8 @@ static errint_t compare_leaves(struct diff *f, uint64_t index, struct need *need
 		return err;
 	a = a ? a : holes;
 	b = b ? b : holes;
-	for (unsigned i = 0; i < NODE_ENTRIES; i++)
+	/* It begins within a leaf, or with one. */
+	for (unsigned i = f->at & (NODE_ENTRIES - 1); i < NODE_ENTRIES; i++)
 		if (!desc_equal(a[i], b[i]) && !(reads_zeros(a[i]) && reads_zeros(b[i])))
 			note(f, index << NODE_SHIFT | i, reads_zeros(b[i]));
 	return 0;
@@ -133,13 +134,14 @@ static errint_t report(struct diff *f)
 	return err;
 }
 
-errint_t snapshot_diff(struct image *im, const struct snapshot_view *from,
-		       const struct snapshot_view *to, diff_fn fn, void *arg)
+errint_t snapshot_diff_at(struct image *im, const struct snapshot_view *from,
+			  const struct snapshot_view *to, uint64_t off, diff_fn fn, void *arg)
 {
 	struct diff f = {.im = im, .from = from, .to = to, .fn = fn, .arg = arg};
 	errint_t err = 0;
 
 	f.size = to ? snapshot_view_size(to) : image_size(im);
+	f.at = clusters_for(&im->geo, off);
 	f.end = clusters_for(&im->geo, f.size);
 	while (!err && f.at < f.end) {
 		struct need need = {0};
@@ -153,4 +155,10 @@ errint_t snapshot_diff(struct image *im, const struct snapshot_view *from,
 			err = report(&f);
 	}
 	return err ? err : hand_out(&f);
+}
+
+errint_t snapshot_diff(struct image *im, const struct snapshot_view *from,
+		       const struct snapshot_view *to, diff_fn fn, void *arg)
+{
+	return snapshot_diff_at(im, from, to, 0, fn, arg);
 }

@@ -2,6 +2,7 @@
 /* Reading snapshots: their trees, node by node, and views of them. */
 #include "config.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "common/log.h"
@@ -136,6 +137,42 @@ errint_t snapshot_view_open_id(struct image *im, uint32_t id, struct snapshot_vi
 	return open_view(im, NULL, id, out);
 }
 
+/* Its number; 0: there is none. */
+static uint32_t visible_parent(const struct snapshot_view *v)
+{
+	const struct disk_snapshot *r;
+
+	SCOPED_LOCK(&v->im->lock);
+	/* That record stays as long as it is open, but its parent changes; those that parents name
+	 * exist. */
+	r = snapshot_by_id(v->im, le32_get(v->rec.id));
+	assert(r);
+	do {
+		uint32_t parent = le32_get(r->parent);
+
+		if (!parent)
+			return 0;
+		r = snapshot_by_id(v->im, parent);
+		assert(r);
+	} while (snapshot_is_zombie(r));
+	return le32_get(r->id);
+}
+
+errint_t snapshot_view_open_parent(const struct snapshot_view *v, struct snapshot_view **out)
+{
+	errint_t err;
+
+	do {
+		uint32_t id = visible_parent(v);
+
+		*out = NULL;
+		if (!id)
+			return 0;
+		err = snapshot_view_open_id(v->im, id, out);
+	} while (err == -ENOENT); /* deleted meanwhile: there is one less */
+	return err;
+}
+
 void snapshot_view_close(struct snapshot_view *v)
 {
 	if (!v)
@@ -157,11 +194,6 @@ uint64_t snapshot_view_size(const struct snapshot_view *v)
 uint32_t snapshot_view_id(const struct snapshot_view *v)
 {
 	return le32_get(v->rec.id);
-}
-
-uint32_t snapshot_view_parent(const struct snapshot_view *v)
-{
-	return le32_get(v->rec.parent);
 }
 
 struct image *snapshot_view_image(const struct snapshot_view *v)

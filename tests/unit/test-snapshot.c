@@ -174,13 +174,19 @@ static void do_rename(struct model *m)
 struct differing {
 	bool changed[PLACES], zeroed[PLACES];
 	uint64_t bytes, end;
+	unsigned take, left; /* extents at once (0: all), and how many more */
 };
+
+/* Ends a walk: enough for once. */
+enum { ENOUGH = 1 };
 
 static errint_t note_difference(void *arg, const struct diff_extent *e)
 {
 	struct differing *d = arg;
 
 	assert_true(e->len && e->off >= d->end);
+	if (d->take && !d->left--)
+		return ENOUGH;
 	d->end = e->off + e->len;
 	d->bytes += e->len;
 	for (unsigned i = 0; i < PLACES; i++) {
@@ -190,6 +196,21 @@ static errint_t note_difference(void *arg, const struct diff_extent *e)
 		d->zeroed[i] = e->zeroed;
 	}
 	return 0;
+}
+
+/* At once, or some extents and then on from where the last one has ended. */
+static void find_differences(struct model *m, const struct snapshot_view *a,
+			     const struct snapshot_view *b, struct differing *d)
+{
+	errint_t err;
+
+	d->take = (unsigned)rng_below(&m->rng, 4);
+	do {
+		d->left = d->take;
+		err = d->end ? snapshot_diff_at(m->l.im, a, b, d->end, note_difference, d)
+			     : snapshot_diff(m->l.im, a, b, note_difference, d);
+	} while (err == ENOUGH);
+	assert_int_equal(err, 0);
 }
 
 /* Between two snapshots, or one and the disk. */
@@ -206,7 +227,7 @@ static void do_diff(struct model *m)
 	assert_int_equal(snapshot_view_open(m->l.im, a->name, &va), 0);
 	if (b)
 		assert_int_equal(snapshot_view_open(m->l.im, b->name, &vb), 0);
-	assert_int_equal(snapshot_diff(m->l.im, va, vb, note_difference, &d), 0);
+	find_differences(m, va, vb, &d);
 	for (unsigned i = 0; i < PLACES; i++) {
 		/* What was written again with the same bytes may be reported. */
 		if (a->byte[i] != later[i] && !d.changed[i])
@@ -428,9 +449,53 @@ static void thousand(void **state)
 	live_free(&l);
 }
 
+static void expect_parent(struct model *m, const struct snapshot_view *v, const char *name)
+{
+	struct snapshot_info info = {.id = 0};
+	struct snapshot_view *parent;
+
+	assert_int_equal(snapshot_view_open_parent(v, &parent), 0);
+	if (name)
+		assert_int_equal(snapshot_find(m->l.im, name, &info), 0);
+	assert_int_equal(parent ? snapshot_view_id(parent) : 0, info.id);
+	snapshot_view_close(parent);
+}
+
+/* Who is being deleted is no parent any more, before and after it is gone. */
+static void parents(void **state)
+{
+	static const char *const name[] = {"one", "two", "three"};
+	struct snapshot_view *held, *v;
+	struct model m;
+
+	(void)state;
+	model_new(&m, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		do_write(&m);
+		assert_int_equal(snapshot_create(m.l.im, name[i], NULL), 0);
+	}
+	assert_int_equal(snapshot_view_open(m.l.im, "three", &v), 0);
+	expect_parent(&m, v, "two");
+	assert_int_equal(snapshot_view_open(m.l.im, "two", &held), 0);
+	assert_int_equal(snapshot_delete(m.l.im, "two"), 0);
+	expect_parent(&m, v, "one");
+	expect_parent(&m, held, "one");
+	snapshot_view_close(held);
+	reclaim(&m, 1000);
+	expect_parent(&m, v, "one");
+	assert_int_equal(snapshot_delete(m.l.im, "three"), 0);
+	expect_parent(&m, v, "one"); /* of one that is being deleted itself */
+	assert_int_equal(snapshot_delete(m.l.im, "one"), 0);
+	expect_parent(&m, v, NULL);
+	snapshot_view_close(v);
+	live_close(&m.l);
+	live_free(&m.l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(parents),
 		cmocka_unit_test(random_programs),
 		cmocka_unit_test(thousand),
 	};
