@@ -163,6 +163,7 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	terminal_begin();
+	output_begin();
 	/* A reader that went away is an error of writing, noticed where it is written. */
 	signal(SIGPIPE, SIG_IGN);
 	if (fault_set(getenv("UBLK_IMG_FAULTS")))

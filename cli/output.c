@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "common/log.h"
 
@@ -21,6 +22,15 @@ static errint_t output_failed(int error)
 	else
 		log_err(output_error, "standard output: cannot write");
 	return output_error;
+}
+
+void output_begin(void)
+{
+	/* The longest help text fits into it, so that an error is that of closing, which is known. */
+	static char buffer[256 << 10];
+
+	if (!isatty(STDOUT_FILENO) && setvbuf(stdout, buffer, _IOFBF, sizeof(buffer)))
+		log_info("standard output: has a small buffer");
 }
 
 errint_t output_check(void)

@@ -5,6 +5,9 @@
 
 #include "common/errint.h"
 
+/* Once, before anything is written. */
+void output_begin(void);
+
 /* An error if something written before could not be: long lists stop when nobody can read them.
  * The message is logged, once; there is none for a pipe whose reader went away (`| head`). */
 MUST_CHECK errint_t output_check(void);
