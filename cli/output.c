@@ -26,7 +26,8 @@ static errint_t output_failed(int error)
 
 void output_begin(void)
 {
-	/* The longest help text fits into it, so that an error is that of closing, which is known. */
+	/* The longest help text fits into it, so that an error is that of closing, which is known.
+	 */
 	static char buffer[256 << 10];
 
 	if (!isatty(STDOUT_FILENO) && setvbuf(stdout, buffer, _IOFBF, sizeof(buffer)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154 # of and for boot.sh
 #
 # The machine of boot.sh, which sources this: the User Mode Linux kernel $UML.
 #
