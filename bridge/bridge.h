@@ -27,6 +27,7 @@ struct bridge_opts {
 	const char *image; /* absolute path */
 	const char *name;  /* checked by runtime_name_check(); NULL: none */
 	bool read_only;
+	bool allow_backing; /* of engine_opts */
 };
 
 /* What a bridge is made of besides the image.  @arg is the composition's own. */
@@ -81,5 +82,7 @@ void bridge_add_stats(struct bridge *b, json_t *to);
  */
 MUST_CHECK errint_t bridge_use_begin(struct bridge *b);
 void bridge_use_end(struct bridge *b);
+/* Is the end coming?  What takes long comes to one, then.  Any thread. */
+bool bridge_is_ending(struct bridge *b);
 
 #endif

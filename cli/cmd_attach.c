@@ -11,6 +11,7 @@
 #include "bridge/runtime_dir.h"
 #include "cli/attached.h"
 #include "cli/commands.h"
+#include "cli/image_file.h"
 #include "cli/json_output.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -102,7 +103,10 @@ static errint_t attach(struct invocation *inv, const char *image, const char *lo
 	if (err)
 		return err;
 	const struct daemon_opts opts = {
-		.bridge = {.image = image, .name = o->name, .read_only = o->read_only},
+		.bridge = {.image = image,
+			   .name = o->name,
+			   .read_only = o->read_only,
+			   .allow_backing = image_file_allows_backing()},
 		.parts = &parts,
 		.log_file = log,
 	};

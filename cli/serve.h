@@ -19,7 +19,7 @@ struct serve {
 
 	/* serve_parts()'s own. */
 	struct bridge_views *views;
-	struct socket_method methods[12];
+	struct socket_method methods[16];
 };
 
 /* Fills @parts for a bridge as @s, which outlives it, says.  Message logged. */

@@ -19,6 +19,7 @@
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "image/backing.h"
 #include "image/bulk.h"
 #include "image/bulk_space.h"
 #include "image/bulk_tree.h"
@@ -196,6 +197,8 @@ static void fill_super(const struct bulk *b, const struct bulk_space_totals *tot
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++)
 		sb->root_crc[i] = le32_make(totals->root_crc[i]);
 	fill_tlv(b, sb);
+	if (b->params.backing)
+		backing_to_super(b->params.backing, sb);
 	sb->crc = le32_make(checksum_super(b->uuid_seed, sb));
 }
 

@@ -33,7 +33,9 @@
 	X(zombie_volatile)  /* a deletion begins before its ZOMBIE is durable */                   \
 	X(walk_in_ckpt)	    /* a step of a deletion between a freeze and its superblock */         \
 	X(branch_free)	    /* a snapshot with two children is deleted */                          \
-	X(rollback_ungate)  /* writers are let in before a rollback is durable */
+	X(rollback_ungate)  /* writers are let in before a rollback is durable */                  \
+	X(commit_no_mark)   /* a backing is changed before the image says that it will be */       \
+	X(commit_no_sync)   /* a cluster is left to the backing before it is durable there */
 
 enum broken_rule_index {
 #define X(name) RULE_INDEX_##name,

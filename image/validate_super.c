@@ -265,9 +265,29 @@ static errint_t check_backing(const struct disk_super *sb, struct reason *why)
 				BACKING_AT + offsetof(struct disk_backing, path) + len,
 				b->path + len, sizeof(b->path) - len)))
 		return err;
+	uint64_t limit = le64_get(b->limit);
+	if (limit % SECTOR_SIZE || limit > le64_get(sb->size))
+		return reason_bad(why,
+				  "backing.limit at %zu: %" PRIu64
+				  " is not a multiple of 512 within the disk",
+				  BACKING_AT + offsetof(struct disk_backing, limit), limit);
 	return reason_zeros(why, "reserved bytes",
 			    BACKING_AT + offsetof(struct disk_backing, zero3), b->zero3,
 			    sizeof(b->zero3));
+}
+
+/* Entries that say more about the backing. */
+static errint_t check_backing_entry(const struct disk_super *sb, uint32_t type, uint32_t len,
+				    size_t at, struct reason *why)
+{
+	uint32_t want = type == TLV_BACKING_SNAPSHOT ? 16 : 0;
+	uint8_t kind = sb->backing.kind;
+
+	if (kind == BACKING_NONE || (type == TLV_BACKING_SNAPSHOT && kind != BACKING_UBLK_IMG))
+		return reason_bad(
+			why, "tlv.type at %zu: 0x%08" PRIx32 " does not go with backing.kind %u",
+			at, type, kind);
+	return reason_expect(why, "tlv.len (backing)", at + 4, len, want);
 }
 
 static errint_t check_compression(const struct disk_super *sb, const uint8_t *data, uint32_t len,
@@ -301,7 +321,7 @@ bool super_has_root_block(const struct disk_super *sb, unsigned i)
 static errint_t check_tlv(const struct disk_super *sb, struct reason *why)
 {
 	const size_t base = offsetof(struct disk_super, tlv);
-	bool compression = false;
+	bool seen[4] = {false};
 	size_t pos = 0;
 
 	while (pos < TLV_BYTES) {
@@ -317,20 +337,23 @@ static errint_t check_tlv(const struct disk_super *sb, struct reason *why)
 					  "tlv.len at %zu: %" PRIu32 " is more than the %zu "
 					  "bytes that are left",
 					  base + pos + 4, len, room);
-		if (type & TLV_MUST_UNDERSTAND)
+		bool backing = type == TLV_BACKING_SNAPSHOT || type == TLV_COMMITTING;
+		if (type & TLV_MUST_UNDERSTAND && !backing)
 			return reason_unsupported(why,
 						  "tlv.type at %zu: 0x%08" PRIx32
 						  " must be understood and is not",
 						  base + pos, type);
-		if (type == TLV_COMPRESSION) {
-			if (compression)
-				return reason_bad(why,
-						  "tlv.type at %zu: a second compression entry",
-						  base + pos);
-			compression = true;
-			errint_t err = check_compression(sb, sb->tlv + data, len, base + data, why);
+		if (backing || type == TLV_COMPRESSION) {
+			bool *once = &seen[type & 3];
+			errint_t err =
+				*once	  ? reason_bad(why, "tlv.type at %zu: a second %s entry",
+						       base + pos, backing ? "backing" : "compression")
+				: backing ? check_backing_entry(sb, type, len, base + pos, why)
+					  : check_compression(sb, sb->tlv + data, len, base + data,
+							      why);
 			if (err)
 				return err;
+			*once = true;
 		}
 		pos = data + ((len + 7ull) & ~7ull);
 		errint_t err = reason_zeros(why, "padding of a tlv entry", base + data + len,

@@ -56,6 +56,7 @@ struct config {
 	uint64_t broken_rules;
 	bool nearly_full; /* the base image has a few free clusters left */
 	bool snapshot;	  /* it has a snapshot; see snapshot.c */
+	bool backing;	  /* it has a backing with values in it; see backing.c */
 	bool first_fit;	  /* freed space is used again soon */
 	bool no_punch;	  /* the host cannot punch holes */
 	bool inject;	  /* I/O errors */
@@ -113,7 +114,9 @@ struct world {
 	struct sim_store store;
 	struct sim_sched *sched;
 	struct rng rng;
-	struct image *im; /* NULL: not open */
+	struct image *im;      /* NULL: not open */
+	struct store *backing; /* NULL: as cfg says */
+	struct store *pattern; /* owned */
 	struct engine *engine;
 	struct engine_thread *thread[MAX_TASKS];
 	struct image_writer *writer[MAX_TASKS]; /* for nowait_write() */
@@ -174,6 +177,14 @@ struct run;
 void *snapshot_job(struct run *r, enum op op, unsigned slot);
 void snapshot_do(void *job, enum op op);
 
+/* ---- backings ------------------------------------------------------------------------------ */
+
+/* What @cfg's backing has, as a store (the caller's, to be freed), as a reference, by sector. */
+struct store *backing_pattern(const struct config *cfg);
+struct backing_ref;
+void backing_describe(const struct config *cfg, struct backing_ref *ref);
+value backing_value(const struct config *cfg, unsigned k);
+
 /* ---- runs ------------------------------------------------------------------------------- */
 
 struct run {
@@ -208,5 +219,8 @@ void directed_repack(const struct config *base);
 void directed_branches(const struct config *base);
 void directed_reclaim(const struct config *base);
 void directed_rollback(const struct config *base);
+
+/* A commit into a backing, with a power cut at every step; see backing.c. */
+void directed_commit(const struct config *base);
 
 #endif

@@ -155,6 +155,8 @@ static const struct mutation {
 	[RULE_INDEX_walk_in_ckpt] = {"walk_in_ckpt", nothing, directed_reclaim},
 	[RULE_INDEX_branch_free] = {"branch_free", nothing, directed_branches},
 	[RULE_INDEX_rollback_ungate] = {"rollback_ungate", nothing, directed_rollback},
+	[RULE_INDEX_commit_no_mark] = {"commit_no_mark", nothing, directed_commit},
+	[RULE_INDEX_commit_no_sync] = {"commit_no_sync", nothing, directed_commit},
 };
 _Static_assert(sizeof(mutations) / sizeof(*mutations) == NRULES, "a test for each rule");
 
