@@ -64,7 +64,8 @@ struct image {
 	bool journaled; /* the file holds a journal */
 	uint64_t max_regions;
 	uint64_t broken_rules;
-	bool fixed_cap; /* dirty_cap was asked for */
+	bool fixed_cap;	   /* dirty_cap was asked for */
+	unsigned vj_shift; /* slots of a new volatile journal */
 	const struct image_wait_ops *wait;
 
 	pthread_mutex_t lock;
@@ -88,6 +89,8 @@ struct image {
 	uint32_t epoch;
 	uint32_t head_parent;
 	uint64_t replayed;
+	uint64_t recovered; /* records of the volatile journal */
+	struct vj *vj;	    /* NULL: none */
 
 	struct snapshots snaps;
 	struct frozen frozen;
