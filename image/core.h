@@ -15,6 +15,7 @@
 
 #include "common/cleanup.h"
 #include "image/alloc.h"
+#include "image/content.h"
 #include "image/frozen.h"
 #include "image/guard.h"
 #include "image/image.h"
@@ -64,7 +65,8 @@ struct image {
 	bool journaled; /* the file holds a journal */
 	uint64_t max_regions;
 	uint64_t broken_rules;
-	bool fixed_cap; /* dirty_cap was asked for */
+	bool fixed_cap;	    /* dirty_cap was asked for */
+	bool keeps_content; /* see image_open_opts */
 	const struct image_wait_ops *wait;
 
 	pthread_mutex_t lock;
@@ -83,6 +85,7 @@ struct image {
 	struct repack *repacks; /* clusters that are being repacked */
 
 	struct disk_super super; /* newest durable one */
+	struct content content;	 /* goes into the next superblock */
 	uint64_t size;		 /* bytes of the head */
 	unsigned dirty_cap;	 /* dirty nodes that force a checkpoint */
 	uint32_t epoch;
