@@ -26,6 +26,7 @@ const struct command *const commands[] = {
 	&cmd_snapshot_rename,
 	&cmd_snapshot_delete,
 	&cmd_snapshot_rollback,
+	&cmd_apply,
 	&cmd_attach,
 	&cmd_detach,
 	&cmd_list,

@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 
+extern const struct command cmd_apply;
 extern const struct command cmd_attach;
 extern const struct command cmd_check;
 extern const struct command cmd_compare;

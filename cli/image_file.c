@@ -3,17 +3,27 @@
 
 #include "cli/image_file.h"
 
+#include <assert.h>
+
 #include "cli/attached.h"
 
 #include "common/fault.h"
 
-static errint_t open_with(const char *path, unsigned flags, struct image_file *f)
+errint_t image_file_open_as(const char *path, const struct image_file_opts *o, struct image_file *f)
 {
-	const struct image_open_opts opts = {.read_only = flags & STORE_FILE_READ_ONLY};
+	const struct image_open_opts opts = {
+		.read_only = !o->write,
+		.accept_delta = o->accept_delta,
+		.accept_applying = o->accept_applying,
+		.keeps_content = o->keeps_content,
+	};
+	unsigned flags =
+		(o->write ? 0 : STORE_FILE_READ_ONLY) | (o->stream ? STORE_FILE_BUFFERED : 0);
 	errint_t err;
 
+	assert(!o->stream || !o->write);
 	*f = (struct image_file){0};
-	err = attached_refuse(path, !opts.read_only);
+	err = attached_refuse(path, o->write);
 	if (!err)
 		err = store_file_open(path, flags, &f->store);
 	if (!err)
@@ -27,12 +37,16 @@ static errint_t open_with(const char *path, unsigned flags, struct image_file *f
 
 errint_t image_file_open(const char *path, bool write, struct image_file *f)
 {
-	return open_with(path, write ? 0 : STORE_FILE_READ_ONLY, f);
+	const struct image_file_opts opts = {.write = write};
+
+	return image_file_open_as(path, &opts, f);
 }
 
 errint_t image_file_open_stream(const char *path, struct image_file *f)
 {
-	return open_with(path, STORE_FILE_READ_ONLY | STORE_FILE_BUFFERED, f);
+	const struct image_file_opts opts = {.stream = true};
+
+	return image_file_open_as(path, &opts, f);
 }
 
 errint_t image_file_close(struct image_file *f)

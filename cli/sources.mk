@@ -5,6 +5,9 @@ cli_sources = \
 	$(cli_library_sources) \
 	%D%/main.c
 cli_library_sources = \
+	%D%/apply.h \
+	%D%/apply_image.c \
+	%D%/apply_raw.c \
 	%D%/attached.c \
 	%D%/attached.h \
 	%D%/attached_view.c \
@@ -17,6 +20,9 @@ cli_library_sources = \
 	%D%/bridge_snapshots.h \
 	%D%/bridge_views.c \
 	%D%/bridge_views.h \
+	%D%/changes.c \
+	%D%/changes.h \
+	%D%/cmd_apply.c \
 	%D%/cmd_attach.c \
 	%D%/cmd_check.c \
 	%D%/cmd_compare.c \
@@ -39,8 +45,12 @@ cli_library_sources = \
 	%D%/completion.c \
 	%D%/convert.c \
 	%D%/convert.h \
+	%D%/convert_disk.c \
 	%D%/convert_image.c \
 	%D%/convert_raw.c \
+	%D%/delta.c \
+	%D%/delta.h \
+	%D%/delta_file.c \
 	%D%/disk.c \
 	%D%/disk.h \
 	%D%/freeze.c \
@@ -64,6 +74,8 @@ cli_library_sources = \
 	%D%/pod.c \
 	%D%/progress.c \
 	%D%/progress.h \
+	%D%/report_read.c \
+	%D%/report_read.h \
 	%D%/serve.c \
 	%D%/serve.h \
 	%D%/size.c \

@@ -69,6 +69,8 @@ static void fill_super(struct image *im, struct ckpt *c, bool clean)
 	memcpy(sb->session, im->session, sizeof(sb->session));
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++)
 		sb->root_crc[i] = le32_make(im->alloc.root_crc[i]);
+	if (!content_store(&im->content, sb))
+		im->content.state = CONTENT_UNKNOWN; /* is known no more */
 }
 
 static errint_t freeze(struct image *im, struct ckpt *c, const struct ckpt_change *change)

@@ -15,6 +15,7 @@
 
 #include "common/cleanup.h"
 #include "image/alloc.h"
+#include "image/content.h"
 #include "image/frozen.h"
 #include "image/guard.h"
 #include "image/image.h"
@@ -64,8 +65,9 @@ struct image {
 	bool journaled; /* the file holds a journal */
 	uint64_t max_regions;
 	uint64_t broken_rules;
-	bool fixed_cap;	   /* dirty_cap was asked for */
-	unsigned vj_shift; /* slots of a new volatile journal */
+	bool fixed_cap;	    /* dirty_cap was asked for */
+	bool keeps_content; /* see image_open_opts */
+	unsigned vj_shift;  /* slots of a new volatile journal */
 	const struct image_wait_ops *wait;
 
 	pthread_mutex_t lock;
@@ -84,6 +86,7 @@ struct image {
 	struct repack *repacks; /* clusters that are being repacked */
 
 	struct disk_super super; /* newest durable one */
+	struct content content;	 /* goes into the next superblock */
 	uint64_t size;		 /* bytes of the head */
 	unsigned dirty_cap;	 /* dirty nodes that force a checkpoint */
 	uint32_t epoch;

@@ -154,6 +154,9 @@ _Static_assert(offsetof(struct disk_backing, path) == 40, "backing.path");
 #define TLV_BYTES	    2032u
 #define TLV_MUST_UNDERSTAND 0x80000000u
 #define TLV_COMPRESSION	    1u
+#define TLV_CONTENT	    2u
+#define TLV_DELTA	    (TLV_MUST_UNDERSTAND | 3u)
+#define TLV_APPLYING	    (TLV_MUST_UNDERSTAND | 4u)
 
 struct disk_tlv {
 	le32 type;
@@ -168,6 +171,35 @@ struct disk_tlv_compression {
 	uint8_t zero[6];
 };
 _Static_assert(sizeof(struct disk_tlv_compression) == 8, "tlv compression");
+
+/* Section 3.3: a state that a disk once had. */
+struct disk_point {
+	uint8_t uuid[16];
+	le64 size;
+	le16 name_len;
+	uint8_t zero[6];
+	char name[128];
+};
+_Static_assert(sizeof(struct disk_point) == 160, "point");
+_Static_assert(offsetof(struct disk_point, size) == 16, "point.size");
+_Static_assert(offsetof(struct disk_point, name_len) == 24, "point.name_len");
+_Static_assert(offsetof(struct disk_point, name) == 32, "point.name");
+
+/* TLV_CONTENT: what the disk holds, if the superblock is of this generation. */
+struct disk_tlv_content {
+	le64 generation;
+	struct disk_point at;
+};
+_Static_assert(sizeof(struct disk_tlv_content) == 168, "tlv content");
+
+/* TLV_DELTA, TLV_APPLYING. */
+struct disk_tlv_delta {
+	uint8_t image[16];
+	struct disk_point base;
+	struct disk_point target;
+};
+_Static_assert(sizeof(struct disk_tlv_delta) == 336, "tlv delta");
+_Static_assert(offsetof(struct disk_tlv_delta, target) == 176, "tlv delta.target");
 
 struct disk_super {
 	le64 magic;

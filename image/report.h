@@ -8,11 +8,13 @@
 
 #include <jansson.h>
 
+#include "image/content.h"
 #include "image/image.h"
 #include "image/walk.h"
 
 struct report {
 	struct image_info info;
+	struct content content;
 	struct map_totals map;
 	uint64_t file_length, file_usage; /* bytes */
 };
@@ -37,6 +39,10 @@ uint64_t report_stored_bytes(const struct map_extent *e);
 
 /* {"codec": "zstd", "level": 3}, or null for CODEC_NONE.  As above. */
 json_t *report_compression_json(unsigned codec, int level);
+
+/* {"uuid": ..., "name": ..., "virtual_size": ...}; the name is null for what was no snapshot.  As
+ * above. */
+json_t *report_point_json(const struct content_point *p);
 
 /* One element of "snapshots" of `ublk-img snapshot list --json`.  As above. */
 struct snapshot_info;

@@ -27,6 +27,8 @@ image_sources = \
 	%D%/checkpoint.h \
 	%D%/checksum.c \
 	%D%/checksum.h \
+	%D%/content.c \
+	%D%/content.h \
 	%D%/core.h \
 	%D%/desc.h \
 	%D%/discard.c \
@@ -76,11 +78,14 @@ image_sources = \
 	%D%/store_lock.h \
 	%D%/super.c \
 	%D%/super.h \
+	%D%/tlv.c \
+	%D%/tlv.h \
 	%D%/txn.c \
 	%D%/txn.h \
 	%D%/validate.c \
 	%D%/validate.h \
 	%D%/validate_alloc.c \
+	%D%/validate_content.c \
 	%D%/validate_journal.c \
 	%D%/validate_snapshot.c \
 	%D%/validate_super.c \

@@ -97,6 +97,22 @@ static void layout_head(void)
 	MEMBER(disk_tlv_compression, codec);
 	MEMBER(disk_tlv_compression, level);
 	MEMBER(disk_tlv_compression, zero);
+
+	STRUCT(disk_point);
+	MEMBER(disk_point, uuid);
+	MEMBER(disk_point, size);
+	MEMBER(disk_point, name_len);
+	MEMBER(disk_point, zero);
+	MEMBER(disk_point, name);
+
+	STRUCT(disk_tlv_content);
+	MEMBER(disk_tlv_content, generation);
+	MEMBER(disk_tlv_content, at);
+
+	STRUCT(disk_tlv_delta);
+	MEMBER(disk_tlv_delta, image);
+	MEMBER(disk_tlv_delta, base);
+	MEMBER(disk_tlv_delta, target);
 }
 
 static void layout_map(void)

@@ -102,7 +102,7 @@ compare_references() {
 	local ref
 	grep -oE '^ *\* \*\*[A-Z][0-9]+[a-z]?\.\*\*' "$1/docs/format.md" | tr -d ' *.' | sort >named
 	uniq -d named | sed 's/$/: named twice in docs\/format.md/'
-	grep -rohE '(\(|rules? |, )[RPAJWVIHFGL][0-9]+[a-z]?\b' --include='*.[ch]' \
+	grep -rohE '(\(|rules? |, )[RPAJWVIHFGLD][0-9]+[a-z]?\b' --include='*.[ch]' \
 		"$1/image" "$1/engine" | grep -oE '[A-Z][0-9]+[a-z]?$' | sort -u >referred
 	[ -s referred ] || echo "no references to rules found"
 	comm -13 named referred | sed 's/$/: referred to in comments, not in docs\/format.md/'
