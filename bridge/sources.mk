@@ -39,6 +39,8 @@ bridge_sources = \
 	%D%/runtime_dir.h \
 	%D%/socket.c \
 	%D%/socket.h \
+	%D%/state_file.c \
+	%D%/state_file.h \
 	%D%/ublk_abi.h \
 	%D%/ublk_device.c \
 	%D%/ublk_device.h
