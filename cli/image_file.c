@@ -3,17 +3,25 @@
 
 #include "cli/image_file.h"
 
+#include "bridge/awaiting.h"
+#include "bridge/runtime_dir.h"
 #include "cli/attached.h"
-
+#include "common/cleanup.h"
 #include "common/fault.h"
 
 static errint_t open_with(const char *path, unsigned flags, struct image_file *f)
 {
-	const struct image_open_opts opts = {.read_only = flags & STORE_FILE_READ_ONLY};
+	struct image_open_opts opts = {.read_only = flags & STORE_FILE_READ_ONLY};
+	struct vj_state state = {.device_exists = awaiting_device_exists};
+	CLEANUP(close) int dir = -1;
 	errint_t err;
 
 	*f = (struct image_file){0};
 	err = attached_refuse(path, !opts.read_only);
+	if (!err && !runtime_dir_open(false, &dir)) {
+		state.dir = dir;
+		opts.state = &state;
+	}
 	if (!err)
 		err = store_file_open(path, flags, &f->store);
 	if (!err)
