@@ -18,6 +18,7 @@
 
 #include "bridge/awaiting.h"
 #include "bridge/bridge_priv.h"
+#include "bridge/process.h"
 #include "common/log.h"
 
 /* ---- a new device ------------------------------------------------------------------------ */
@@ -46,7 +47,10 @@ const struct bridge_way bridge_way_attach = {
 static errint_t take_back_claim(struct bridge *b)
 {
 	const struct device_state *seen = b->opts->takeover;
-	errint_t err = state_file_take(b->dir, state_file_device(seen), &b->state, &b->state_lock);
+	errint_t err;
+
+	process_set_flusher();
+	err = state_file_take(b->dir, state_file_device(seen), &b->state, &b->state_lock);
 
 	if (err == -ENOENT || err == -EBADMSG || (!err && b->state.mark != seen->mark))
 		return log_fail(-ENOENT, "%s does not await recovery any more", seen->device);

@@ -50,4 +50,6 @@ bridge_sources = \
 	%D%/ublk_device.c \
 	%D%/ublk_device.h \
 	%D%/ublk_device_priv.h \
-	%D%/ublk_recover.c
+	%D%/ublk_recover.c \
+	%D%/write_out.c \
+	%D%/write_out.h

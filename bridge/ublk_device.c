@@ -33,13 +33,15 @@
 #include "bridge/params.h"
 #include "bridge/queue.h"
 #include "bridge/ublk_device_priv.h"
+#include "bridge/write_out.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
 enum {
-	NODE_SECONDS = 15, /* for a node in /dev to appear and be accessible */
-	POLL_MS = 5,	   /* between looks at it */
-	GONE_SECONDS = 5,  /* for the nodes of a deleted device to go */
+	NODE_SECONDS = 15,    /* for a node in /dev to appear and be accessible */
+	POLL_MS = 5,	      /* between looks at it */
+	GONE_SECONDS = 5,     /* for the nodes of a deleted device to go */
+	CACHED_SECONDS = 120, /* for what is cached to be written */
 };
 
 /* --- waiting for nodes --------------------------------------------------------------------------
@@ -335,7 +337,12 @@ static errint_t ublk_stop(struct device *d, bool force)
 		if (err == -EBUSY)
 			return in_use_refuse(u->dev.path, "somebody has it open");
 	}
-	return err ? err : take_down(u);
+	if (err)
+		return err;
+	/* Nothing is cached for a device that nobody uses. */
+	if (force && u->dev.recoverable)
+		write_out(u->dev.path, CACHED_SECONDS);
+	return take_down(u);
 }
 
 static errint_t ublk_resize(struct device *d, uint64_t size)

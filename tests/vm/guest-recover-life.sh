@@ -100,6 +100,41 @@ cmp -n 4M noise "$device"
 kill -TERM "$bridge"
 join
 
+echo "--- what is cached is written when the bridge is told to end"
+for how in TERM force; do
+	attach a.ublk
+	sfdisk -q "$device" <<<$'start=2048, size=200000\nstart=204800'
+	part=${device}p
+	for i in {1..50}; do
+		[ ! -b "${part}2" ] || break
+		sleep 0.1
+	done
+	mkfs.ext4 -q "${part}1"
+	mount "${part}1" mnt
+	exec 9<>"${part}2"
+	dd if=noise of=mnt/file bs=1M status=none
+	dd if=noise of=/dev/fd/9 bs=1M status=none
+	if [ "$how" = TERM ]; then
+		kill -TERM "$bridge"
+	else
+		detach --force "$device"
+	fi
+	wait_ended "$bridge"
+	exec 9<&-
+	umount mnt
+	attach a.ublk
+	for i in {1..50}; do
+		[ ! -b "${part}2" ] || break
+		sleep 0.1
+	done
+	mount "${part}1" mnt
+	cmp noise mnt/file
+	cmp -n 4M noise "${part}2"
+	umount mnt
+	wipefs -q -a "$device"
+	detach "$device"
+done
+
 echo "--- removed by force"
 attach a.ublk
 mkfs.ext4 -q "$device"
