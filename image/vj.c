@@ -469,8 +469,9 @@ void vj_retire(struct vj *vj, uint64_t upto)
 	assert(upto >= vj->tail && upto <= vj->head);
 	vj->tail = upto;
 	put64(&vj->map->tail, upto);
-	/* The slots are filled again after this, and not before. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* The slots are filled again after this, and not before.  A killed process has made all
+	 * stores up to some instruction, so that it is the compiler only that has to be told. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 void vj_set_generation(struct vj *vj, uint64_t generation)
