@@ -7,6 +7,8 @@ image_sources = \
 	%D%/alloc_disk.c \
 	%D%/alloc_priv.h \
 	%D%/alloc_search.c \
+	%D%/backing.c \
+	%D%/backing.h \
 	%D%/batch.c \
 	%D%/bulk.c \
 	%D%/bulk.h \
