@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "cli/delta.h"
 #include "cli/source.h"
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -383,7 +384,7 @@ static errint_t open_either(struct disk *d, enum disk_format format)
 	CLEANUP(close) int fd = -1;
 	errint_t err = 0;
 
-	if (!d->source.snapshot)
+	if (!d->source.snapshot && format != DISK_UBLK)
 		err = open_for_reading(d->path, &fd);
 	else if (format == DISK_RAW)
 		err = log_fail(-EINVAL, "%s: a snapshot is not of format raw", d->path);
@@ -391,6 +392,8 @@ static errint_t open_either(struct disk *d, enum disk_format format)
 		format = DISK_UBLK;
 	if (!err && format == DISK_DETECT)
 		err = detect_fd(fd, d->path, &format);
+	if (!err && format == DISK_RAW && !d->source.accept_delta)
+		err = delta_refuse_raw(d->path);
 	if (err)
 		return err;
 	d->format = format;
@@ -398,17 +401,55 @@ static errint_t open_either(struct disk *d, enum disk_format format)
 	return format == DISK_RAW ? open_raw(d) : open_image(d);
 }
 
+static struct disk *disk_new(const char *path)
+{
+	struct disk *d = calloc(1, sizeof(*d));
+
+	if (d) {
+		d->source = (struct source)SOURCE_NONE;
+		d->fd = -1;
+		d->path = strdup(path);
+	}
+	if (d && d->path)
+		return d;
+	disk_close(d);
+	log_err(-ENOMEM, "%s: cannot open", path);
+	return NULL;
+}
+
 errint_t disk_open(const char *path, enum disk_format format, struct disk **out)
 {
-	CLEANUP(disk) struct disk *d = calloc(1, sizeof(*d));
-	errint_t err;
+	CLEANUP(disk) struct disk *d = disk_new(path);
+	errint_t err = d ? source_parse(d->path, &d->source) : -ENOMEM;
 
-	if (!d || !(d->path = strdup(path)))
-		return log_err(-ENOMEM, "%s: cannot open", path);
-	d->fd = -1;
-	err = source_parse(d->path, &d->source);
 	if (!err)
 		err = open_either(d, format);
+	if (!err)
+		*out = steal_pointer(&d);
+	return err;
+}
+
+errint_t disk_open_at(const char *image, const char *snapshot, struct disk **out)
+{
+	CLEANUP(disk) struct disk *d = disk_new(image);
+	errint_t err = d ? source_set(image, snapshot, &d->source) : -ENOMEM;
+
+	if (!err)
+		err = open_either(d, DISK_UBLK);
+	if (!err)
+		*out = steal_pointer(&d);
+	return err;
+}
+
+errint_t disk_open_delta(const char *path, struct disk **out)
+{
+	CLEANUP(disk) struct disk *d = disk_new(path);
+	errint_t err = d ? source_set(path, NULL, &d->source) : -ENOMEM;
+
+	if (!err) {
+		d->source.accept_delta = true;
+		err = open_either(d, DISK_DETECT);
+	}
 	if (!err)
 		*out = steal_pointer(&d);
 	return err;
@@ -433,6 +474,12 @@ const char *disk_path(const struct disk *d)
 enum disk_format disk_format(const struct disk *d)
 {
 	return d->format;
+}
+
+errint_t disk_point(struct disk *d, struct content_point *p, bool *known)
+{
+	*known = false;
+	return d->format == DISK_UBLK ? source_point(&d->source, p, known) : 0;
 }
 
 uint64_t disk_size(const struct disk *d)

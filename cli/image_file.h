@@ -10,6 +10,18 @@ struct image_file {
 	struct image *image;
 };
 
+/* How to open one. */
+struct image_file_opts {
+	bool write;  /* for changing it */
+	bool stream; /* for reading all of it in small pieces, with the page cache's help */
+	/* image_open_opts */
+	bool accept_delta, accept_applying, keeps_content;
+};
+
+/* Messages are logged. */
+MUST_CHECK errint_t image_file_open_as(const char *path, const struct image_file_opts *o,
+				       struct image_file *f);
+
 /* Opens the image at @path; with @write, for changing it.  Messages are logged. */
 MUST_CHECK errint_t image_file_open(const char *path, bool write, struct image_file *f);
 

@@ -9,35 +9,16 @@
 #include "common/log.h"
 #include "image/checkpoint.h"
 #include "image/core.h"
+#include "image/tlv.h"
 
 /* --- superblocks --------------------------------------------------------------------------------
  */
 
-struct entry {
-	uint32_t type, len;
-	const uint8_t *data;
-	size_t size; /* with head and padding */
-};
-
-/* The entry of the list at @pos; false: its end.  The list is validated. */
-static bool next_entry(const uint8_t *tlv, size_t pos, struct entry *e)
-{
-	struct disk_tlv head;
-
-	if (pos + sizeof(head) > TLV_BYTES)
-		return false;
-	memcpy(&head, tlv + pos, sizeof(head));
-	e->type = le32_get(head.type);
-	e->len = le32_get(head.len);
-	e->data = tlv + pos + sizeof(head);
-	e->size = sizeof(head) + ((e->len + 7u) & ~7u);
-	return e->type;
-}
-
 void backing_from_super(const struct disk_super *sb, struct backing_ref *ref)
 {
 	const struct disk_backing *b = &sb->backing;
-	struct entry e;
+	const uint8_t *snapshot;
+	size_t len;
 
 	*ref = (struct backing_ref){
 		.kind = b->kind,
@@ -47,53 +28,26 @@ void backing_from_super(const struct disk_super *sb, struct backing_ref *ref)
 	};
 	memcpy(ref->id, b->id, sizeof(ref->id));
 	memcpy(ref->path, b->path, le16_get(b->path_len));
-	for (size_t pos = 0; next_entry(sb->tlv, pos, &e); pos += e.size) {
-		if (e.type == TLV_BACKING_SNAPSHOT) {
-			ref->has_snapshot = true;
-			memcpy(ref->snapshot, e.data, sizeof(ref->snapshot));
-		}
-		ref->committing |= e.type == TLV_COMMITTING;
-	}
+	snapshot = tlv_find(sb, TLV_BACKING_SNAPSHOT, &len);
+	ref->has_snapshot = snapshot;
+	if (snapshot)
+		memcpy(ref->snapshot, snapshot, sizeof(ref->snapshot));
+	ref->committing = tlv_find(sb, TLV_COMMITTING, &len);
 }
 
-static size_t put_entry(uint8_t *tlv, size_t pos, uint32_t type, const void *data, uint32_t len)
-{
-	struct disk_tlv head = {le32_make(type), le32_make(len)};
-
-	/* Entries that are kept are those that were there: these two, and a few bytes of others. */
-	assert(pos + sizeof(head) + len <= TLV_BYTES);
-	memcpy(tlv + pos, &head, sizeof(head));
-	if (len)
-		memcpy(tlv + pos + sizeof(head), data, len);
-	return pos + sizeof(head) + ((len + 7u) & ~7u);
-}
-
-/* The list of @sb without what stands in it for the backing; returns where it ends. */
-static size_t strip_entries(struct disk_super *sb)
-{
-	uint8_t kept[TLV_BYTES] = {0};
-	size_t end = 0;
-	struct entry e;
-
-	for (size_t pos = 0; next_entry(sb->tlv, pos, &e); pos += e.size)
-		if (e.type != TLV_BACKING_SNAPSHOT && e.type != TLV_COMMITTING) {
-			memcpy(kept + end, sb->tlv + pos, e.size);
-			end += e.size;
-		}
-	memcpy(sb->tlv, kept, sizeof(kept));
-	return end;
-}
-
-void backing_to_super(const struct backing_ref *ref, struct disk_super *sb)
+bool backing_to_super(const struct backing_ref *ref, struct disk_super *sb)
 {
 	struct disk_backing *b = &sb->backing;
 	uint64_t incompat = le64_get(sb->incompat) & ~INCOMPAT_BACKING;
-	size_t len = strlen(ref->path), end = strip_entries(sb);
+	size_t len = strlen(ref->path);
+	bool room = true;
 
+	tlv_remove(sb, TLV_BACKING_SNAPSHOT);
+	tlv_remove(sb, TLV_COMMITTING);
 	*b = (struct disk_backing){.kind = ref->kind};
 	if (ref->kind == BACKING_NONE) {
 		sb->incompat = le64_make(incompat);
-		return;
+		return true;
 	}
 	assert(len && len <= BACKING_PATH_MAX);
 	sb->incompat = le64_make(incompat | INCOMPAT_BACKING);
@@ -104,10 +58,10 @@ void backing_to_super(const struct backing_ref *ref, struct disk_super *sb)
 	memcpy(b->id, ref->id, sizeof(b->id));
 	memcpy(b->path, ref->path, len);
 	if (ref->has_snapshot)
-		end = put_entry(sb->tlv, end, TLV_BACKING_SNAPSHOT, ref->snapshot,
-				sizeof(ref->snapshot));
+		room = tlv_add(sb, TLV_BACKING_SNAPSHOT, ref->snapshot, sizeof(ref->snapshot));
 	if (ref->committing)
-		put_entry(sb->tlv, end, TLV_COMMITTING, NULL, 0);
+		room = tlv_add(sb, TLV_COMMITTING, NULL, 0) && room;
+	return room;
 }
 
 uint64_t backing_limit(uint64_t size, uint64_t disk)
@@ -129,6 +83,20 @@ static void set_frozen(struct image *im, void *arg)
 	im->backing_next = arg;
 }
 
+/* What other entries the superblock has is not ours to decide. */
+static errint_t check_room(struct image *im, const struct backing_ref *ref)
+{
+	struct disk_super sb;
+
+	pthread_mutex_lock(&im->lock);
+	sb = im->super;
+	pthread_mutex_unlock(&im->lock);
+	return backing_to_super(ref, &sb)
+		       ? 0
+		       : log_fail(-ENOSPC, "%s: its superblock has no room for this backing",
+				  im->st->name);
+}
+
 errint_t image_set_backing(struct image *im, const struct backing_ref *ref)
 {
 	struct backing_ref next = *ref;
@@ -138,6 +106,8 @@ errint_t image_set_backing(struct image *im, const struct backing_ref *ref)
 		return log_fail(-EROFS, "%s: is open read-only, its backing cannot be changed",
 				im->st->name);
 	errint_t err = admin_begin(im);
+	if (!err)
+		err = check_room(im, ref);
 	if (!err)
 		err = checkpoint(im, &change);
 	pthread_mutex_lock(&im->lock);

@@ -26,8 +26,9 @@ struct backing_ref {
 
 /* The reference of a superblock that is validated. */
 void backing_from_super(const struct disk_super *sb, struct backing_ref *ref);
-/* Put @ref into @sb, whose other fields are complete but for the checksum. */
-void backing_to_super(const struct backing_ref *ref, struct disk_super *sb);
+/* Put @ref into @sb, whose other fields are complete but for the checksum.  False when the list of
+ * further facts has no room for it. */
+MUST_CHECK bool backing_to_super(const struct backing_ref *ref, struct disk_super *sb);
 
 /* What shows of a backing of @size bytes on a disk of @disk bytes. */
 uint64_t backing_limit(uint64_t size, uint64_t disk);

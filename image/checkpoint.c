@@ -21,6 +21,7 @@
 #include "image/core.h"
 #include "image/limbo.h"
 #include "image/super.h"
+#include "image/vj_priv.h"
 
 #define CHUNK_BLOCKS 256u
 
@@ -65,10 +66,15 @@ static void fill_super(struct image *im, struct ckpt *c, bool clean)
 	sb->phys_regions = le64_make(im->alloc.nregions);
 	sb->used_units = le64_make(im->alloc.used_units);
 	sb->root_slots = le64_make(im->alloc.root_slots);
-	backing_to_super(im->backing_next ? im->backing_next : &im->backing, sb);
+	/* There is: it was there, or looked for. */
+	bool room = backing_to_super(im->backing_next ? im->backing_next : &im->backing, sb);
+	assert(room);
+	(void)room;
 	memcpy(sb->session, im->session, sizeof(sb->session));
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++)
 		sb->root_crc[i] = le32_make(im->alloc.root_crc[i]);
+	if (!content_store(&im->content, sb))
+		im->content.state = CONTENT_UNKNOWN; /* is known no more */
 }
 
 static errint_t freeze(struct image *im, struct ckpt *c, const struct ckpt_change *change)
@@ -237,6 +243,8 @@ static errint_t write_out(struct image *im, struct ckpt *c)
 static void retire(struct image *im, struct ckpt *c)
 {
 	im->super = c->sb;
+	if (im->vj)
+		vj_set_generation(im->vj, le64_get(c->sb.generation));
 	im->map.written = im->map.freezes;
 	im->journal.start = le64_get(c->sb.journal_pos);
 	for (unsigned i = 0; i < c->nold; i++)

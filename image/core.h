@@ -16,6 +16,7 @@
 #include "common/cleanup.h"
 #include "image/alloc.h"
 #include "image/backing.h"
+#include "image/content.h"
 #include "image/frozen.h"
 #include "image/guard.h"
 #include "image/image.h"
@@ -65,7 +66,9 @@ struct image {
 	bool journaled; /* the file holds a journal */
 	uint64_t max_regions;
 	uint64_t broken_rules;
-	bool fixed_cap; /* dirty_cap was asked for */
+	bool fixed_cap;	    /* dirty_cap was asked for */
+	bool keeps_content; /* see image_open_opts */
+	unsigned vj_shift;  /* slots of a new volatile journal */
 	const struct image_wait_ops *wait;
 
 	pthread_mutex_t lock;
@@ -87,11 +90,14 @@ struct image {
 	const struct backing_ref *backing_next; /* of the superblock that is being made; or NULL */
 
 	struct disk_super super; /* newest durable one */
+	struct content content;	 /* goes into the next superblock */
 	uint64_t size;		 /* bytes of the head */
 	unsigned dirty_cap;	 /* dirty nodes that force a checkpoint */
 	uint32_t epoch;
 	uint32_t head_parent;
 	uint64_t replayed;
+	uint64_t recovered; /* records of the volatile journal */
+	struct vj *vj;	    /* NULL: none */
 
 	struct snapshots snaps;
 	struct frozen frozen;

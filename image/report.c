@@ -16,6 +16,7 @@ errint_t report_gather(struct image *im, struct report *r)
 	errint_t err;
 
 	image_get_info(im, &r->info);
+	image_get_content(im, &r->content);
 	image_get_backing(im, &r->backing);
 	r->file_usage = store_usage(image_store(im));
 	err = store_length(image_store(im), &r->file_length);
@@ -113,6 +114,43 @@ static json_t *features_json(const struct image_info *i)
 	return json_build_finish(&o);
 }
 
+json_t *report_point_json(const struct content_point *p)
+{
+	struct json_build o;
+	char uuid[37];
+
+	dump_uuid(p->uuid, uuid);
+	json_build_begin(&o);
+	json_build_text(&o, "uuid", uuid);
+	if (p->name[0])
+		json_build_text(&o, "name", p->name);
+	else
+		json_build_put(&o, "name", json_null());
+	json_build_u64(&o, "virtual_size", p->size);
+	return json_build_finish(&o);
+}
+
+static json_t *content_json(const struct content *c)
+{
+	static const char *const names[] = {
+		[CONTENT_AT] = "at",
+		[CONTENT_DELTA] = "delta",
+		[CONTENT_APPLYING] = "applying",
+	};
+	struct json_build o;
+	char uuid[37];
+
+	json_build_begin(&o);
+	json_build_text(&o, "state", names[c->state]);
+	if (c->state != CONTENT_AT) {
+		dump_uuid(c->image, uuid);
+		json_build_text(&o, "image_uuid", uuid);
+		json_build_put(&o, "base", report_point_json(&c->base));
+	}
+	json_build_put(&o, "target", report_point_json(&c->target));
+	return json_build_finish(&o);
+}
+
 json_t *report_info_json(const struct report *r, const char *path)
 {
 	const struct image_info *i = &r->info;
@@ -142,6 +180,8 @@ json_t *report_info_json(const struct report *r, const char *path)
 	json_build_u64(&o, "map_nodes", r->map.nodes);
 	json_build_u64(&o, "used_units", i->used_units);
 	json_build_put(&o, "features", features_json(i));
+	if (r->content.state != CONTENT_UNKNOWN)
+		json_build_put(&o, "content", content_json(&r->content));
 	json_build_bool(&o, "clean", i->flags & SUPER_CLEAN && !i->replayed);
 	json_build_bool(&o, "errors", i->flags & SUPER_ERRORS);
 	json_build_u64(&o, "replayed_transactions", i->replayed);
@@ -188,11 +228,9 @@ static void put_time(struct json_build *o, const char *key, uint64_t ns)
 json_t *report_snapshot_json(const struct snapshot_info *s)
 {
 	struct json_build o;
-	char uuid[37], *at = uuid;
+	char uuid[37];
 
-	for (unsigned i = 0; i < 16; i++)
-		at += sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
-			      s->uuid[i]);
+	dump_uuid(s->uuid, uuid);
 	json_build_begin(&o);
 	json_build_u64(&o, "id", s->id);
 	json_build_text(&o, "name", s->name);

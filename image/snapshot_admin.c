@@ -160,8 +160,15 @@ static errint_t create(struct image *im, const char *name, uint32_t *id)
 {
 	struct addition a = {.to = 0};
 	struct ckpt_change change = {.frozen = create_frozen, .arg = &a, .snapshots = 1};
+	struct content content;
 	errint_t err = check_new_name(im, name);
 
+	image_get_content(im, &content);
+	if (!err && content.state == CONTENT_APPLYING)
+		err = log_fail(-EINVAL,
+			       "%s: is between two snapshots, because `ublk-img apply` was "
+			       "interrupted; repeat that first",
+			       im->st->name);
 	if (!err)
 		err = backing_refuse(im, "given a snapshot");
 	if (!err)
@@ -321,6 +328,7 @@ static void rollback_frozen(struct image *im, void *arg)
 	im->backing.limit = le64_get(to->backing_limit);
 	image_size_changed(im);
 	im->head_parent = a->to;
+	im->content.state = CONTENT_UNKNOWN;
 	if (snapshot_children(im, a->to) > 1)
 		im->ro_compat |= ROCOMPAT_BRANCHES;
 	snapshot_changed(im);

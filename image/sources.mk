@@ -29,6 +29,8 @@ image_sources = \
 	%D%/checkpoint.h \
 	%D%/checksum.c \
 	%D%/checksum.h \
+	%D%/content.c \
+	%D%/content.h \
 	%D%/core.h \
 	%D%/desc.h \
 	%D%/discard.c \
@@ -78,14 +80,21 @@ image_sources = \
 	%D%/store_lock.h \
 	%D%/super.c \
 	%D%/super.h \
+	%D%/tlv.c \
+	%D%/tlv.h \
 	%D%/txn.c \
 	%D%/txn.h \
 	%D%/validate.c \
 	%D%/validate.h \
 	%D%/validate_alloc.c \
+	%D%/validate_content.c \
 	%D%/validate_journal.c \
 	%D%/validate_snapshot.c \
 	%D%/validate_super.c \
+	%D%/vj.c \
+	%D%/vj.h \
+	%D%/vj_priv.h \
+	%D%/vj_recover.c \
 	%D%/walk.c \
 	%D%/walk.h \
 	%D%/walk_tree.c \

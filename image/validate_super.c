@@ -317,11 +317,53 @@ bool super_has_root_block(const struct disk_super *sb, unsigned i)
 	return le32_get(sb->root_crc[i]) || le64_get(sb->root_slots) >> i & 1;
 }
 
+/* One entry that is whole; *@seen has a bit for each known type that was met before. */
+static errint_t check_entry(const struct disk_super *sb, uint32_t type, const uint8_t *data,
+			    uint32_t len, size_t at, unsigned *seen, struct reason *why)
+{
+	static const struct {
+		uint32_t type;
+		unsigned excludes; /* bits of rows */
+		const char *name;
+	} known[] = {
+		{TLV_COMPRESSION, 1 << 0, "compression"},
+		{TLV_CONTENT, 7 << 1, "content"},
+		{TLV_DELTA, 7 << 1, "content"},
+		{TLV_APPLYING, 7 << 1, "content"},
+		{TLV_BACKING_SNAPSHOT, 1 << 4, "backing"},
+		{TLV_COMMITTING, 1 << 5, "backing"},
+	};
+	const size_t head = at - sizeof(struct disk_tlv);
+
+	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (known[i].type != type)
+			continue;
+		if (*seen & known[i].excludes)
+			return reason_bad(why, "tlv.type at %zu: a second %s entry", head,
+					  known[i].name);
+		*seen |= 1u << i;
+		switch (type) {
+		case TLV_COMPRESSION:
+			return check_compression(sb, data, len, at, why);
+		case TLV_BACKING_SNAPSHOT:
+		case TLV_COMMITTING:
+			return check_backing_entry(sb, type, len, head, why);
+		default:
+			return validate_content(sb, type, data, len, at, why);
+		}
+	}
+	if (type & TLV_MUST_UNDERSTAND)
+		return reason_unsupported(
+			why, "tlv.type at %zu: 0x%08" PRIx32 " must be understood and is not", head,
+			type);
+	return 0;
+}
+
 /* The list of type, length, data; it ends with the area, or with zeros. */
 static errint_t check_tlv(const struct disk_super *sb, struct reason *why)
 {
 	const size_t base = offsetof(struct disk_super, tlv);
-	bool seen[4] = {false};
+	unsigned seen = 0;
 	size_t pos = 0;
 
 	while (pos < TLV_BYTES) {
@@ -337,27 +379,12 @@ static errint_t check_tlv(const struct disk_super *sb, struct reason *why)
 					  "tlv.len at %zu: %" PRIu32 " is more than the %zu "
 					  "bytes that are left",
 					  base + pos + 4, len, room);
-		bool backing = type == TLV_BACKING_SNAPSHOT || type == TLV_COMMITTING;
-		if (type & TLV_MUST_UNDERSTAND && !backing)
-			return reason_unsupported(why,
-						  "tlv.type at %zu: 0x%08" PRIx32
-						  " must be understood and is not",
-						  base + pos, type);
-		if (backing || type == TLV_COMPRESSION) {
-			bool *once = &seen[type & 3];
-			errint_t err =
-				*once	  ? reason_bad(why, "tlv.type at %zu: a second %s entry",
-						       base + pos, backing ? "backing" : "compression")
-				: backing ? check_backing_entry(sb, type, len, base + pos, why)
-					  : check_compression(sb, sb->tlv + data, len, base + data,
-							      why);
-			if (err)
-				return err;
-			*once = true;
-		}
+		errint_t err = check_entry(sb, type, sb->tlv + data, len, base + data, &seen, why);
+		if (err)
+			return err;
 		pos = data + ((len + 7ull) & ~7ull);
-		errint_t err = reason_zeros(why, "padding of a tlv entry", base + data + len,
-					    sb->tlv + data + len, pos - data - len);
+		err = reason_zeros(why, "padding of a tlv entry", base + data + len,
+				   sb->tlv + data + len, pos - data - len);
 		if (err)
 			return err;
 	}

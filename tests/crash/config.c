@@ -80,6 +80,9 @@ void config_random(struct config *cfg, uint64_t seed)
 	else
 		cfg->snapshot = rng_chance(&rng, 25);
 	cfg->backing = !cfg->nearly_full && !cfg->snapshot && rng_chance(&rng, 40);
+	cfg->vj = rng_chance(&rng, 60);
+	if (cfg->vj)
+		cfg->process = 60;
 }
 
 /* The disk is large enough to be filled up far from the zones; see world_base(). */
