@@ -482,7 +482,9 @@ errint_t image_open(struct store *st, const struct image_open_opts *opts, struct
 	im->guards.epoch = im->guards.oldest = 1;
 	pthread_mutex_init(&im->lock, NULL);
 	pthread_cond_init(&im->changed, NULL);
+	im->opening = true;
 	errint_t err = open_image(im, opts);
+	im->opening = false;
 	if (err) {
 		image_abandon(im);
 		return err;
