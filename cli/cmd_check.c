@@ -154,8 +154,12 @@ static errint_t run_check(struct invocation *inv)
 		.json = o->json, .lock = PTHREAD_MUTEX_INITIALIZER, .problems = problems};
 	/* Metadata comes in small pieces; the data of a whole disk would only push other things out
 	 * of the page cache. */
-	errint_t err = o->data ? image_file_open(inv->args[0], false, &f)
-			       : image_file_open_stream(inv->args[0], &f);
+	const struct image_file_opts opts = {
+		.stream = !o->data,
+		.accept_delta = true,
+		.accept_applying = true,
+	};
+	errint_t err = image_file_open_as(inv->args[0], &opts, &f);
 
 	if (err)
 		return check_unopened(inv, err, &run);

@@ -11,10 +11,13 @@
 
 #include "cli/commands.h"
 #include "cli/convert.h"
+#include "cli/delta.h"
 #include "cli/json_output.h"
 #include "cli/new_file.h"
 #include "cli/options.h"
 #include "cli/size.h"
+#include "cli/snapshot_target.h"
+#include "cli/source.h"
 #include "cli/workers.h"
 #include "codecs/codec.h"
 #include "common/cleanup.h"
@@ -34,6 +37,7 @@ struct convert_opts {
 	int output; /* enum output_format */
 	unsigned threads;
 	int progress; /* enum progress_mode */
+	const char *since, *from_snapshot;
 	bool force, json;
 };
 
@@ -50,6 +54,8 @@ struct job {
 	uint64_t size;	   /* of the source; of a pipe, when its end has come */
 	struct store *st;  /* NULL: standard output */
 	struct sink *sink;
+	const struct delta *delta; /* NULL: all of the disk is converted */
+	struct content content;	   /* of the image */
 	struct convert_totals totals;
 	uint64_t length, usage; /* of the finished file */
 };
@@ -71,6 +77,8 @@ static errint_t check_target(struct invocation *inv, struct job *j)
 		return usage_error(inv, "an image cannot be written to a pipe; only -O raw can");
 	if (j->kind == TARGET_STREAM && o->json)
 		return usage_error(inv, "--json and the disk would both go to standard output");
+	if (o->since && j->kind != TARGET_FILE)
+		return usage_error(inv, "a delta is kept in a file, and %s is none", j->target);
 	if (j->kind == TARGET_DEVICE && !j->raw)
 		return usage_error(inv,
 				   "%s is a block device, and images are kept in files; "
@@ -106,6 +114,17 @@ static errint_t refuse_same_file(const struct job *j)
 	return 0;
 }
 
+/* An image of a snapshot can be brought up to date by deltas, so it says what it holds. */
+static errint_t note_point(struct job *j)
+{
+	bool known = false;
+	errint_t err = j->raw ? 0 : disk_point(j->disk, &j->content.target, &known);
+
+	if (!err && known && !(j->size % (1ull << j->o->sector_shift)))
+		j->content.state = CONTENT_AT;
+	return err;
+}
+
 static errint_t open_source(struct job *j)
 {
 	errint_t err = disk_open(j->source, (enum disk_format)j->o->format, &j->disk);
@@ -113,7 +132,7 @@ static errint_t open_source(struct job *j)
 	if (err)
 		return err;
 	j->size = disk_size(j->disk);
-	return 0;
+	return note_point(j);
 }
 
 /* A disk has whole sectors, a file any number of bytes. */
@@ -135,11 +154,12 @@ static errint_t make_sink(struct job *j)
 	uint64_t sector = 1ull << o->sector_shift;
 	const struct image_params params = {
 		.size = (j->size + sector - 1) & ~(sector - 1),
-		.cluster_shift = o->cluster_shift,
-		.sector_shift = o->sector_shift,
+		.cluster_shift = j->delta ? j->delta->geo.cluster_shift : o->cluster_shift,
+		.sector_shift = j->delta ? j->delta->geo.sector_shift : o->sector_shift,
 		.codec = o->compression.codec,
 		.level = o->compression.level,
 		.creator = PACKAGE_STRING,
+		.content = j->content.state == CONTENT_UNKNOWN ? NULL : &j->content,
 	};
 
 	if (j->kind == TARGET_STREAM)
@@ -151,12 +171,18 @@ static errint_t make_sink(struct job *j)
 
 static errint_t run_pipeline(struct job *j)
 {
+	uint64_t data = j->size, zero = 0;
+
+	if (j->delta)
+		changes_total(&j->delta->changes, &data, &zero);
+
 	CLEANUP(progress)
 	struct progress *bar =
-		progress_begin((enum progress_mode)j->o->progress, "convert", j->size);
+		progress_begin((enum progress_mode)j->o->progress, "convert", data + zero);
 	struct convert c = {
 		.source = j->source,
 		.disk = j->disk,
+		.changes = j->delta ? &j->delta->changes : NULL,
 		.sink = j->sink,
 		.chunk_bytes = CHUNK,
 		.bar = bar,
@@ -204,6 +230,19 @@ static errint_t convert_to_file(struct job *j)
 	return err;
 }
 
+/* That it is none of a whole disk is written down before it is there. */
+static errint_t convert_to_raw_delta(struct job *j)
+{
+	errint_t err = delta_write_extents(j->target, j->delta);
+
+	if (err)
+		return err;
+	err = convert_to_file(j);
+	if (err)
+		delta_remove_extents(j->target);
+	return err;
+}
+
 static errint_t check_device_size(struct job *j)
 {
 	uint64_t length;
@@ -236,7 +275,7 @@ static errint_t convert_to_device(struct job *j)
 	return err;
 }
 
-/* -- command ------------------------------------------------------------- */
+/* -- results ------------------------------------------------------------- */
 
 static errint_t print_json(const struct job *j)
 {
@@ -251,11 +290,79 @@ static errint_t print_json(const struct job *j)
 	json_put_u64(doc, "raw_bytes", j->totals.raw);
 	json_put_u64(doc, "compressed_bytes", j->totals.compressed);
 	json_put_u64(doc, "stored_bytes", j->totals.stored);
+	if (j->delta) {
+		json_put(doc, "base", report_point_json(&j->delta->content.base));
+		json_put(doc, "snapshot", report_point_json(&j->delta->content.target));
+	}
 	if (!j->raw)
 		json_put(doc, "compression",
 			 report_compression_json(j->o->compression.codec, j->o->compression.level));
 	return json_print(doc);
 }
+
+static errint_t report_job(const struct job *j)
+{
+	log_info("%s: converted to %s, %" PRIu64 " bytes for a disk of %" PRIu64, j->source,
+		 j->target, j->length, j->size);
+	return j->o->json ? print_json(j) : 0;
+}
+
+/* -- deltas -------------------------------------------------------------- */
+
+static errint_t convert_delta(struct invocation *inv, struct job *j, const struct delta_range *r,
+			      struct snapshot_target *t)
+{
+	CLEANUP(delta) struct delta d;
+	CLEANUP(disk) struct disk *disk = NULL;
+	errint_t err = delta_find(r, t, &d);
+
+	if (!err)
+		err = disk_open_at(r->image, r->until, &disk);
+	if (!err)
+		err = delta_confirm(r, t, &d);
+	if (err)
+		return err;
+	j->disk = disk;
+	j->size = d.content.target.size;
+	j->delta = &d;
+	j->content = d.content;
+	err = check_target(inv, j);
+	if (!err)
+		err = refuse_same_file(j);
+	if (!err)
+		err = j->raw ? convert_to_raw_delta(j) : convert_to_file(j);
+	return err ? err : report_job(j);
+}
+
+/* IMAGE@NAME, or IMAGE and --from-snapshot NAME. */
+static errint_t run_delta(struct invocation *inv, struct job *j)
+{
+	CLEANUP(snapshot_target) struct snapshot_target t = SNAPSHOT_TARGET_NONE;
+	CLEANUP(source) struct source s = SOURCE_NONE;
+	struct delta_range r = {.since = j->o->since, .until = j->o->from_snapshot};
+	errint_t err;
+
+	if (!r.since)
+		return usage_error(inv, "--from-snapshot is for deltas: say --since, or convert "
+					"IMAGE@NAME");
+	if (is_stdio(j->source))
+		return usage_error(inv, "a delta is made of an image, not of a pipe");
+	err = snapshot_check_name(r.since);
+	if (!err && r.until)
+		err = snapshot_check_name(r.until);
+	if (!err)
+		err = source_parse(j->source, &s);
+	if (err)
+		return err;
+	if (s.snapshot && r.until)
+		return usage_error(inv, "%s names a snapshot already", j->source);
+	if (s.snapshot)
+		r.until = s.snapshot;
+	r.image = s.image;
+	return convert_delta(inv, j, &r, &t);
+}
+
+/* -- command ------------------------------------------------------------- */
 
 static errint_t run_job(struct job *j)
 {
@@ -279,6 +386,8 @@ static errint_t run_convert(struct invocation *inv)
 	errint_t err;
 
 	classify_target(&j);
+	if (j.o->since || j.o->from_snapshot)
+		return run_delta(inv, &j);
 	if (!is_stdio(j.source)) {
 		err = open_source(&j);
 		disk = j.disk;
@@ -292,11 +401,7 @@ static errint_t run_convert(struct invocation *inv)
 		err = refuse_same_file(&j);
 	if (!err)
 		err = run_job(&j);
-	if (err)
-		return err;
-	log_info("%s: converted to %s, %" PRIu64 " bytes for a disk of %" PRIu64, j.source,
-		 j.target, j.length, j.size);
-	return j.o->json ? print_json(&j) : 0;
+	return err ? err : report_job(&j);
 }
 
 static const struct cmd_option options[] = {
@@ -329,6 +434,21 @@ static const struct cmd_option options[] = {
 	OPTION_CLUSTER_SIZE(struct convert_opts),
 	OPTION_SECTOR_SIZE(struct convert_opts),
 	{
+		.name = "since",
+		.arg = "NAME",
+		.set = option_string,
+		.offset = offsetof(struct convert_opts, since),
+		.help = "Make a delta: only what has changed since the snapshot NAME.",
+	},
+	{
+		.name = "from-snapshot",
+		.arg = "NAME",
+		.set = option_string,
+		.offset = offsetof(struct convert_opts, from_snapshot),
+		.help = "With --since: up to this snapshot, as if SOURCE were IMAGE@NAME. Without it, "
+			"up to the disk as it is now.",
+	},
+	{
 		.name = "force",
 		.set = option_flag,
 		.offset = offsetof(struct convert_opts, force),
@@ -346,6 +466,8 @@ static const struct cmd_example examples[] = {
 	{"convert -O raw --force disk.ublk /dev/sdX", "Write the disk to a block device."},
 	{"convert --zstd=19 - archive.ublk", "Make an image of what arrives through a pipe."},
 	{"convert disk.ublk@monday monday.raw", "A snapshot, as a raw file."},
+	{"convert --zstd --since monday disk.ublk@tuesday tuesday.delta",
+	 "What changed from one snapshot to the next."},
 	{NULL, NULL},
 };
 
@@ -368,6 +490,13 @@ const struct command cmd_convert = {
 		"TARGET appears under its name when it is complete and safely on disk. An "
 		"interrupted or failed convert leaves nothing behind, and with --force the old "
 		"file as it was; of a block device it leaves what had been written.\n\n"
+		"With --since TARGET is a delta, which \"ublk-img apply\" brings a copy of the snapshot "
+		"up to date with. It is found in the map alone what has changed, and nothing else is "
+		"read. Such an image cannot be taken for a disk: only apply, info, map and check open "
+		"it. It has the clusters and sectors of SOURCE, whatever other options say. With "
+		"-O raw there are two files, which belong together and replace none: TARGET, of the "
+		"size of the disk, with holes where nothing has changed, and TARGET.extents, a JSON "
+		"document that says what it is and where the changes are.\n\n"
 		"A raw SOURCE that is no whole number of sectors becomes a disk that ends with "
 		"zeros.",
 	.examples = examples,

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/attached.h"
 #include "cli/blocks.h"
@@ -11,6 +12,7 @@
 #include "cli/image_file.h"
 #include "cli/json_output.h"
 #include "cli/options.h"
+#include "cli/report_read.h"
 #include "cli/size.h"
 #include "cli/source.h"
 #include "common/cleanup.h"
@@ -32,7 +34,12 @@ static errint_t gather_here(const char *path, json_t **doc)
 {
 	CLEANUP(image_file) struct image_file file;
 	struct report report;
-	errint_t err = image_file_open_stream(path, &file);
+	const struct image_file_opts opts = {
+		.stream = true,
+		.accept_delta = true,
+		.accept_applying = true,
+	};
+	errint_t err = image_file_open_as(path, &opts, &file);
 
 	if (!err)
 		err = report_gather(file.image, &report);
@@ -83,14 +90,33 @@ static void print_map(const json_t *doc)
 	uint64_t stored = number(doc, "raw_bytes") + number(doc, "compressed_bytes");
 
 	printf("%-16s%" PRIu64 " never written, %" PRIu64 " zero, %" PRIu64 " raw, %" PRIu64
-	       " compressed\n",
+	       " compressed",
 	       "clusters:", number(clusters, "hole"), number(clusters, "zero"),
 	       number(clusters, "raw"), number(clusters, "zstd"));
+	if (number(clusters, "backing"))
+		printf(", %" PRIu64 " from the backing file", number(clusters, "backing"));
+	putchar('\n');
 	print_size("data:", number(doc, "mapped_bytes"));
 	if (!stored)
 		return;
 	print_size("stored in:", stored);
 	printf("%-16s%.2f\n", "ratio:", json_real_value(json_object_get(doc, "ratio")));
+}
+
+static void print_backing(const json_t *doc)
+{
+	const json_t *b = json_object_get(doc, "backing");
+
+	if (!json_is_object(b))
+		return;
+	printf("%-16s%s (%s%s)\n", "backing file:", text(b, "file"),
+	       json_is_string(json_object_get(b, "snapshot_uuid")) ? "a snapshot, " : "",
+	       text(b, "format"));
+	print_size("backing size:", number(b, "size"));
+	if (number(b, "shown_bytes") < number(b, "size"))
+		print_size("of it shown:", number(b, "shown_bytes"));
+	if (json_is_true(json_object_get(b, "commit_interrupted")))
+		printf("%-16sinterrupted; to be finished by another commit\n", "commit:");
 }
 
 static void print_state(const json_t *doc)
@@ -127,6 +153,39 @@ static void print_properties(const json_t *doc)
 	printf("%-16s%s\n", "features:", dump_incompat(incompat, buf, sizeof(buf)));
 }
 
+static const char *point(const json_t *doc, char *buf, size_t len)
+{
+	char name[POINT_TEXT_MAX];
+	struct content_point p;
+
+	if (report_read_point(doc, &p))
+		return "?";
+	snprintf(buf, len, "%s (%s)", point_text(&p, name), text(doc, "uuid"));
+	return buf;
+}
+
+/* What is known of the disk as a whole. */
+static void print_content(const json_t *content)
+{
+	if (!content)
+		return;
+
+	const char *state = text(content, "state");
+	const json_t *base = json_object_get(content, "base");
+	const json_t *target = json_object_get(content, "target");
+	char from[256], to[256];
+
+	if (!strcmp(state, "at")) {
+		printf("%-16s%s\n", "same as:", point(target, to, sizeof(to)));
+		return;
+	}
+	printf("%-16s%s\n", !strcmp(state, "delta") ? "delta from:" : "interrupted:",
+	       point(base, from, sizeof(from)));
+	printf("%16swith %" PRIu64 " bytes\n", "", number(base, "virtual_size"));
+	printf("%-16s%s\n", "to:", point(target, to, sizeof(to)));
+	printf("%-16s%s\n", "of the image:", text(content, "image_uuid"));
+}
+
 static void print_facts(const char *path, const json_t *doc)
 {
 	printf("%-16s%s\n", "image:", path);
@@ -134,9 +193,11 @@ static void print_facts(const char *path, const json_t *doc)
 	print_size("virtual size:", number(doc, "virtual_size"));
 	print_size("disk usage:", number(doc, "disk_usage"));
 	print_size("file length:", number(doc, "file_length"));
+	print_backing(doc);
 	print_map(doc);
 	print_properties(doc);
 	print_state(doc);
+	print_content(json_object_get(doc, "content"));
 	printf("%-16s%" PRIu64 "\n", "snapshots:", number(doc, "snapshots"));
 	printf("%-16s%" PRIu64 "\n", "generation:", number(doc, "generation"));
 	if (number(doc, "journal_length"))

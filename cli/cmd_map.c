@@ -74,6 +74,7 @@ static errint_t run_map(struct invocation *inv)
 	uint64_t size, len = o->length;
 	errint_t err = source_parse(inv->args[0], &s);
 
+	s.accept_delta = true;
 	if (!err)
 		err = source_open_live(&s);
 	if (!err)

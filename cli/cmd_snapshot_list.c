@@ -26,30 +26,6 @@ struct list_opts {
 	bool json;
 };
 
-/* All snapshots in *@all, a new array, by age. */
-static errint_t gather(struct snapshot_target *t, json_t **all)
-{
-	json_int_t after = 0;
-	bool more = true;
-	errint_t err = 0;
-
-	*all = json_array();
-	while (more && !err) {
-		CLEANUP(json) json_t *part = NULL;
-		json_t *items, *last;
-
-		err = snapshot_target_call(t, "snapshot-list", json_pack("{s:I}", "after", after),
-					   &part);
-		items = json_object_get(part, "snapshots");
-		json_array_extend(*all, items);
-		last = json_array_get(*all, json_array_size(*all) - 1);
-		more = !err && json_array_size(items) &&
-		       json_is_true(json_object_get(part, "more"));
-		after = json_integer_value(json_object_get(last, "id"));
-	}
-	return err;
-}
-
 static int by_id(const void *id, const void *item)
 {
 	json_int_t a = *(const json_int_t *)id;
@@ -142,7 +118,7 @@ static errint_t run_list(struct invocation *inv)
 	errint_t err = snapshot_target_open(inv->args[0], false, &t);
 
 	if (!err)
-		err = gather(&t, &all);
+		err = snapshot_target_list(&t, &all);
 	if (!err)
 		err = snapshot_target_close(&t);
 	if (err)

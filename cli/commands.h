@@ -5,8 +5,10 @@
 
 #include "cli/command.h"
 
+extern const struct command cmd_apply;
 extern const struct command cmd_attach;
 extern const struct command cmd_check;
+extern const struct command cmd_commit;
 extern const struct command cmd_compare;
 extern const struct command cmd_convert;
 extern const struct command cmd_create;
@@ -17,6 +19,8 @@ extern const struct command cmd_list;
 extern const struct command cmd_map;
 extern const struct command cmd_measure;
 extern const struct command cmd_mount;
+extern const struct command cmd_rebase;
+extern const struct command cmd_recover;
 extern const struct command cmd_resize;
 extern const struct command cmd_snapshot_create;
 extern const struct command cmd_snapshot_delete;
@@ -25,6 +29,7 @@ extern const struct command cmd_snapshot_list;
 extern const struct command cmd_snapshot_rename;
 extern const struct command cmd_snapshot_rollback;
 extern const struct command cmd_umount;
+extern const struct command cmd_upgrade;
 
 /* In the order in which help lists them; ends with NULL. */
 extern const struct command *const commands[];
@@ -44,6 +49,7 @@ bool command_is_family(const char *word);
 struct global_opts {
 	bool help, version;
 	bool quiet, verbose;
+	bool allow_backing;
 	const char *debug;
 };
 extern const struct cmd_option global_options[];

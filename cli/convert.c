@@ -132,6 +132,34 @@ static errint_t next_of_disk(struct convert *c, struct chunk *k)
 	return 0;
 }
 
+/* The next chunk of what changed.  Changes begin where chunks of the sink may. */
+static void next_of_changes(struct convert *c, struct chunk *k)
+{
+	const struct changes *all = c->changes;
+	const struct change *e;
+	uint64_t end;
+
+	while (c->change < all->n && c->at >= all->list[c->change].off + all->list[c->change].len)
+		c->change++;
+	if (c->change == all->n)
+		return;
+	e = &all->list[c->change];
+	if (c->at < e->off)
+		c->at = e->off;
+	end = e->off + e->len;
+	if (e->zero) {
+		*k = (struct chunk){.off = c->at, .bytes = end - c->at, .hole = true};
+		c->at = end;
+		return;
+	}
+	assert(!(c->at % c->sink->align));
+	if (end > (c->at | (c->chunk_bytes - 1)) + 1)
+		end = (c->at | (c->chunk_bytes - 1)) + 1;
+	*k = (struct chunk){.off = c->at, .bytes = end - c->at};
+	k->len = (size_t)align_up(c, k->bytes);
+	c->at = end;
+}
+
 /* Read standard input until @buf is full or the input ends. */
 static errint_t next_of_pipe(struct convert *c, struct chunk *k, uint8_t *buf)
 {
@@ -156,12 +184,15 @@ static errint_t next_of_pipe(struct convert *c, struct chunk *k, uint8_t *buf)
 static errint_t take_chunk(struct convert *c, struct chunk *k, uint8_t *buf)
 {
 	SCOPED_LOCK(&c->lock);
-	errint_t err;
+	errint_t err = 0;
 
 	*k = (struct chunk){0};
 	if (c->failed)
 		return 0;
-	err = c->disk ? next_of_disk(c, k) : next_of_pipe(c, k, buf);
+	if (c->changes)
+		next_of_changes(c, k);
+	else
+		err = c->disk ? next_of_disk(c, k) : next_of_pipe(c, k, buf);
 	k->index = c->chunks;
 	if (!err && k->bytes)
 		c->chunks++;

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cli/changes.h"
 #include "cli/disk.h"
 #include "cli/progress.h"
 #include "image/image.h"
@@ -66,8 +67,9 @@ struct sink {
 
 struct convert {
 	/* constant while threads run */
-	const char *source; /* for messages */
-	struct disk *disk;  /* NULL: standard input */
+	const char *source;	       /* for messages */
+	struct disk *disk;	       /* NULL: standard input */
+	const struct changes *changes; /* what to convert of it; NULL: all */
 	struct sink *sink;
 	size_t chunk_bytes; /* a multiple of sink->align */
 	struct progress *bar;
@@ -77,6 +79,7 @@ struct convert {
 	pthread_cond_t turned;
 	uint64_t at;		     /* offset of the next chunk */
 	uint64_t run_start, run_end; /* of the run of data at or after @at */
+	size_t change;		     /* the one at or after @at */
 	uint64_t chunks;	     /* handed out */
 	uint64_t turn;		     /* index of the chunk that may be written in order */
 	bool ended, failed;
@@ -97,13 +100,18 @@ void convert_end_turn(struct convert *c);
 bool convert_is_zero(const void *p, size_t len);
 
 /* A sink that makes an image of a disk of params->size bytes (0 for a pipe: it is known in the end)
- * in the empty store @st, which stays the caller's. */
+ * in the empty store @st, which stays the caller's.  In a delta (params->content) what is zero is
+ * not a hole, which means there that nothing has changed. */
 MUST_CHECK errint_t sink_image_new(struct store *st, const struct image_params *params,
 				   struct sink **out);
 
-/* Sinks for raw content: a store, which stays the caller's (@device: a block device, whose old
- * content is overwritten by zeros where there is a hole), or a descriptor, written in order. */
-MUST_CHECK errint_t sink_raw_new(struct store *st, bool device, struct sink **out);
+/* A sink that writes to the disk of @im, which stays the caller's and is open for writing. */
+MUST_CHECK errint_t sink_disk_new(struct image *im, struct sink **out);
+
+/* Sinks for raw content: a store, which stays the caller's (@overwrite: a block device or file with
+ * content of its own, which becomes zeros where there is a hole, and whose length stays), or a
+ * descriptor, written in order. */
+MUST_CHECK errint_t sink_raw_new(struct store *st, bool overwrite, struct sink **out);
 MUST_CHECK errint_t sink_stream_new(int fd, const char *name, struct sink **out);
 
 void sink_free(struct sink *s); /* NULL is allowed */

@@ -35,6 +35,7 @@ struct image_sink {
 	struct geometry geo;
 	const struct codec *codec; /* NULL: store as it is */
 	int level;
+	bool delta;
 };
 
 /* One thread's batch. */
@@ -306,6 +307,12 @@ static errint_t add_run(struct image_worker *w, uint64_t vcluster, unsigned n, c
 
 /* -- the sink ------------------------------------------------------------ */
 
+static errint_t add_zeros(struct image_worker *w, uint64_t vcluster, uint64_t n)
+{
+	count(&w->s->sink.totals.zero, n << w->s->geo.cluster_shift);
+	return w->s->delta ? bulk_map_zero(w->s->bulk, vcluster, n) : 0;
+}
+
 static errint_t image_put(struct sink_worker *worker, const struct chunk *k, const uint8_t *buf)
 {
 	struct image_worker *w = image_worker_of(worker);
@@ -315,7 +322,9 @@ static errint_t image_put(struct sink_worker *worker, const struct chunk *k, con
 	unsigned run = 0; /* raw clusters before cluster i */
 	errint_t err;
 
-	assert(!k->hole && k->off % size == 0 && k->len % size == 0);
+	if (k->hole)
+		return add_zeros(w, first, clusters_for(&w->s->geo, k->bytes));
+	assert(k->off % size == 0 && k->len % size == 0);
 	for (unsigned i = 0; i <= n; i++) {
 		const uint8_t *src = buf + i * size;
 		bool zero = i < n && convert_is_zero(src, size), kept = false;
@@ -329,9 +338,9 @@ static errint_t image_put(struct sink_worker *worker, const struct chunk *k, con
 			run++;
 			continue;
 		}
-		if (zero)
-			count(&w->s->sink.totals.zero, size);
 		err = add_run(w, first + i - run, run, src - run * size);
+		if (!err && zero)
+			err = add_zeros(w, first + i, 1);
 		if (err)
 			return err;
 		run = 0;
@@ -426,6 +435,8 @@ errint_t sink_image_new(struct store *st, const struct image_params *params, str
 	s->st = st;
 	s->geo = (struct geometry){params->cluster_shift, params->sector_shift};
 	s->level = params->level;
+	s->delta = params->content && params->content->state == CONTENT_DELTA;
+	s->sink.holes = s->delta;
 	if (params->codec != CODEC_NONE)
 		err = codec_find(params->codec, &s->codec);
 	if (!err)

@@ -25,8 +25,8 @@ enum {
 struct raw_sink {
 	struct sink sink; /* first */
 	struct store *st; /* a file or device */
-	bool device;
-	int fd; /* a stream */
+	bool overwrite;	  /* it has content that is not ours */
+	int fd;		  /* a stream */
 	const char *name;
 };
 
@@ -132,7 +132,7 @@ static errint_t make_hole(struct raw_worker *w, uint64_t len, uint64_t off)
 	errint_t err = 0;
 
 	count(&w->s->sink.totals.zero, len);
-	if (!w->s->device || !len)
+	if (!w->s->overwrite || !len)
 		return 0;
 	convert_wait(w->c);
 	err = store_punch(w->s->st, off, len);
@@ -186,7 +186,7 @@ static errint_t raw_put(struct sink_worker *worker, const struct chunk *k, const
 static errint_t raw_finish(struct convert *c, uint64_t size)
 {
 	struct raw_sink *s = raw_sink_of(c->sink);
-	errint_t err = s->device ? 0 : store_truncate(s->st, size);
+	errint_t err = s->overwrite ? 0 : store_truncate(s->st, size);
 
 	if (!err)
 		err = fault_point("convert_finish");
@@ -202,14 +202,14 @@ static const struct sink_ops raw_ops = {
 	.free = raw_free,
 };
 
-errint_t sink_raw_new(struct store *st, bool device, struct sink **out)
+errint_t sink_raw_new(struct store *st, bool overwrite, struct sink **out)
 {
 	*out = sink_new(&raw_ops, st->name);
 	if (!*out)
 		return -ENOMEM;
-	(*out)->holes = device;
+	(*out)->holes = overwrite;
 	raw_sink_of(*out)->st = st;
-	raw_sink_of(*out)->device = device;
+	raw_sink_of(*out)->overwrite = overwrite;
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "cli/delta.h"
 #include "cli/source.h"
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -176,22 +177,52 @@ static errint_t raw_size(struct disk *d)
 /* Ends a walk whose runs have filled the table. */
 enum { WALK_FULL = -EXFULL };
 
+static errint_t add_data(struct disk *d, uint64_t start, uint64_t end)
+{
+	struct data_run *last = d->nruns ? &d->runs[d->nruns - 1] : NULL;
+
+	if (last && last->end == start) {
+		last->end = end;
+		return 0;
+	}
+	if (d->nruns == RUNS_MAX)
+		return WALK_FULL;
+	d->runs[d->nruns++] = (struct data_run){start, end};
+	return 0;
+}
+
+/* What comes from the backing is data where that may have some. */
+static errint_t add_backing(struct disk *d, uint64_t off, uint64_t end)
+{
+	errint_t err = 0;
+
+	while (!err && off < end) {
+		uint64_t from, to;
+
+		err = engine_backing_data(d->engine, off, &from, &to);
+		if (err || from >= end)
+			break;
+		to = to < end ? to : end;
+		d->runs_end = from;
+		err = add_data(d, from, to);
+		off = to;
+	}
+	return err;
+}
+
 static errint_t add_run(void *arg, const struct map_extent *e)
 {
 	struct disk *d = arg;
-	struct data_run *last = d->nruns ? &d->runs[d->nruns - 1] : NULL;
+	uint64_t end = e->off + e->len;
+	errint_t err = 0;
 
-	if (e->kind == MAP_RAW || e->kind == MAP_ZSTD) {
-		if (last && last->end == e->off) {
-			last->end = e->off + e->len;
-		} else {
-			if (d->nruns == RUNS_MAX)
-				return WALK_FULL;
-			d->runs[d->nruns++] = (struct data_run){e->off, e->off + e->len};
-		}
-	}
-	d->runs_end = e->off + e->len;
-	return 0;
+	if (e->kind == MAP_RAW || e->kind == MAP_ZSTD)
+		err = add_data(d, e->off, end);
+	else if (e->kind == MAP_BACKING)
+		err = add_backing(d, e->off, end);
+	if (!err)
+		d->runs_end = end;
+	return err;
 }
 
 static errint_t load_runs(struct disk *d, uint64_t off)
@@ -343,7 +374,7 @@ static errint_t open_image(struct disk *d)
 	d->runs = calloc(RUNS_MAX, sizeof(*d->runs));
 	if (!d->runs)
 		return log_err(-ENOMEM, "%s: cannot open", d->path);
-	return engine_new(d->source.file.image, NULL, &d->engine);
+	return image_file_engine(d->source.file.image, &d->engine);
 }
 
 /* A snapshot is one of an image, and what is attached is an image as well as a block device, which
@@ -353,7 +384,7 @@ static errint_t open_either(struct disk *d, enum disk_format format)
 	CLEANUP(close) int fd = -1;
 	errint_t err = 0;
 
-	if (!d->source.snapshot)
+	if (!d->source.snapshot && format != DISK_UBLK)
 		err = open_for_reading(d->path, &fd);
 	else if (format == DISK_RAW)
 		err = log_fail(-EINVAL, "%s: a snapshot is not of format raw", d->path);
@@ -361,6 +392,8 @@ static errint_t open_either(struct disk *d, enum disk_format format)
 		format = DISK_UBLK;
 	if (!err && format == DISK_DETECT)
 		err = detect_fd(fd, d->path, &format);
+	if (!err && format == DISK_RAW && !d->source.accept_delta)
+		err = delta_refuse_raw(d->path);
 	if (err)
 		return err;
 	d->format = format;
@@ -368,17 +401,55 @@ static errint_t open_either(struct disk *d, enum disk_format format)
 	return format == DISK_RAW ? open_raw(d) : open_image(d);
 }
 
+static struct disk *disk_new(const char *path)
+{
+	struct disk *d = calloc(1, sizeof(*d));
+
+	if (d) {
+		d->source = (struct source)SOURCE_NONE;
+		d->fd = -1;
+		d->path = strdup(path);
+	}
+	if (d && d->path)
+		return d;
+	disk_close(d);
+	log_err(-ENOMEM, "%s: cannot open", path);
+	return NULL;
+}
+
 errint_t disk_open(const char *path, enum disk_format format, struct disk **out)
 {
-	CLEANUP(disk) struct disk *d = calloc(1, sizeof(*d));
-	errint_t err;
+	CLEANUP(disk) struct disk *d = disk_new(path);
+	errint_t err = d ? source_parse(d->path, &d->source) : -ENOMEM;
 
-	if (!d || !(d->path = strdup(path)))
-		return log_err(-ENOMEM, "%s: cannot open", path);
-	d->fd = -1;
-	err = source_parse(d->path, &d->source);
 	if (!err)
 		err = open_either(d, format);
+	if (!err)
+		*out = steal_pointer(&d);
+	return err;
+}
+
+errint_t disk_open_at(const char *image, const char *snapshot, struct disk **out)
+{
+	CLEANUP(disk) struct disk *d = disk_new(image);
+	errint_t err = d ? source_set(image, snapshot, &d->source) : -ENOMEM;
+
+	if (!err)
+		err = open_either(d, DISK_UBLK);
+	if (!err)
+		*out = steal_pointer(&d);
+	return err;
+}
+
+errint_t disk_open_delta(const char *path, struct disk **out)
+{
+	CLEANUP(disk) struct disk *d = disk_new(path);
+	errint_t err = d ? source_set(path, NULL, &d->source) : -ENOMEM;
+
+	if (!err) {
+		d->source.accept_delta = true;
+		err = open_either(d, DISK_DETECT);
+	}
 	if (!err)
 		*out = steal_pointer(&d);
 	return err;
@@ -403,6 +474,12 @@ const char *disk_path(const struct disk *d)
 enum disk_format disk_format(const struct disk *d)
 {
 	return d->format;
+}
+
+errint_t disk_point(struct disk *d, struct content_point *p, bool *known)
+{
+	*known = false;
+	return d->format == DISK_UBLK ? source_point(&d->source, p, known) : 0;
 }
 
 uint64_t disk_size(const struct disk *d)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "common/errint.h"
+#include "image/content.h"
 
 struct disk;
 
@@ -22,6 +23,11 @@ MUST_CHECK errint_t disk_detect(const char *path, enum disk_format *format);
 /* Opens @path read-only, which may be IMAGE@NAME, a snapshot (source.h).  DISK_DETECT: as
  * disk_detect() says.  Messages are logged. */
 MUST_CHECK errint_t disk_open(const char *path, enum disk_format format, struct disk **out);
+/* The snapshot of an image, attached or not; or (@snapshot NULL) an image.  The name of the
+ * snapshot has to outlive the disk. */
+MUST_CHECK errint_t disk_open_at(const char *image, const char *snapshot, struct disk **out);
+/* A delta (delta.h), of either kind: where nothing has changed, zeros are read. */
+MUST_CHECK errint_t disk_open_delta(const char *path, struct disk **out);
 void disk_close(struct disk *d); /* NULL is allowed */
 
 static inline void cleanup_disk(struct disk **d)
@@ -34,6 +40,8 @@ const char *disk_path(const struct disk *d);
 enum disk_format disk_format(const struct disk *d);
 /* Bytes; a raw file's may be any number. */
 uint64_t disk_size(const struct disk *d);
+/* Which state of which disk it is: source_point(). */
+MUST_CHECK errint_t disk_point(struct disk *d, struct content_point *p, bool *known);
 /*
  * The first run of possible data at or after @off: *start and *end, *end > *start; all between @off
  * and *start reads as zeros.  *start == *end == disk_size() when no data follows.  Both are

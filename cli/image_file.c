@@ -3,17 +3,55 @@
 
 #include "cli/image_file.h"
 
+#include <assert.h>
+
+#include "bridge/awaiting.h"
+#include "bridge/runtime_dir.h"
 #include "cli/attached.h"
-
+#include "common/cleanup.h"
 #include "common/fault.h"
+#include "engine/engine.h"
 
-static errint_t open_with(const char *path, unsigned flags, struct image_file *f)
+static bool allow_backing;
+
+void image_file_allow_backing(bool allow)
 {
-	const struct image_open_opts opts = {.read_only = flags & STORE_FILE_READ_ONLY};
+	allow_backing = allow;
+}
+
+bool image_file_allows_backing(void)
+{
+	return allow_backing;
+}
+
+errint_t image_file_engine(struct image *im, struct engine **out)
+{
+	const struct engine_opts opts = {.allow_backing = allow_backing};
+
+	return engine_new(im, &opts, out);
+}
+
+errint_t image_file_open_as(const char *path, const struct image_file_opts *o, struct image_file *f)
+{
+	struct image_open_opts opts = {
+		.read_only = !o->write,
+		.accept_delta = o->accept_delta,
+		.accept_applying = o->accept_applying,
+		.keeps_content = o->keeps_content,
+	};
+	struct vj_state state = {.device_exists = awaiting_device_exists};
+	unsigned flags =
+		(o->write ? 0 : STORE_FILE_READ_ONLY) | (o->stream ? STORE_FILE_BUFFERED : 0);
+	CLEANUP(close) int dir = -1;
 	errint_t err;
 
+	assert(!o->stream || !o->write);
 	*f = (struct image_file){0};
-	err = attached_refuse(path, !opts.read_only);
+	err = attached_refuse(path, o->write);
+	if (!err && !runtime_dir_open(false, &dir)) {
+		state.dir = dir;
+		opts.state = &state;
+	}
 	if (!err)
 		err = store_file_open(path, flags, &f->store);
 	if (!err)
@@ -27,12 +65,16 @@ static errint_t open_with(const char *path, unsigned flags, struct image_file *f
 
 errint_t image_file_open(const char *path, bool write, struct image_file *f)
 {
-	return open_with(path, write ? 0 : STORE_FILE_READ_ONLY, f);
+	const struct image_file_opts opts = {.write = write};
+
+	return image_file_open_as(path, &opts, f);
 }
 
 errint_t image_file_open_stream(const char *path, struct image_file *f)
 {
-	return open_with(path, STORE_FILE_READ_ONLY | STORE_FILE_BUFFERED, f);
+	const struct image_file_opts opts = {.stream = true};
+
+	return image_file_open_as(path, &opts, f);
 }
 
 errint_t image_file_close(struct image_file *f)

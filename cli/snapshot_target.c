@@ -10,6 +10,7 @@
 #include "cli/attached.h"
 #include "cli/snapshot_ops.h"
 #include "common/cleanup.h"
+#include "common/json_build.h"
 #include "common/log.h"
 #include "image/snapshot.h"
 #include "image/validate.h"
@@ -48,6 +49,12 @@ errint_t snapshot_check_names(char *const *names, unsigned n)
 
 errint_t snapshot_target_open(const char *what, bool write, struct snapshot_target *t)
 {
+	/* Snapshots come and go without a change of the disk; rolling back says so itself. */
+	const struct image_file_opts opts = {
+		.write = write,
+		.accept_applying = true,
+		.keeps_content = true,
+	};
 	errint_t err;
 
 	*t = (struct snapshot_target)SNAPSHOT_TARGET_NONE;
@@ -57,7 +64,7 @@ errint_t snapshot_target_open(const char *what, bool write, struct snapshot_targ
 		t->attached = !err;
 		return err;
 	}
-	return image_file_open(what, write, &t->file);
+	return image_file_open_as(what, &opts, &t->file);
 }
 
 static errint_t call_here(struct image *im, const char *method, const json_t *params,
@@ -86,6 +93,29 @@ errint_t snapshot_target_call(struct snapshot_target *t, const char *method, jso
 		*result = answer;
 	else
 		json_decref(answer);
+	return err;
+}
+
+errint_t snapshot_target_list(struct snapshot_target *t, json_t **all)
+{
+	json_int_t after = 0;
+	bool more = true;
+	errint_t err = 0;
+
+	*all = json_array();
+	while (more && !err) {
+		CLEANUP(json) json_t *part = NULL;
+		json_t *items, *last;
+
+		err = snapshot_target_call(t, "snapshot-list", json_pack("{s:I}", "after", after),
+					   &part);
+		items = json_object_get(part, "snapshots");
+		json_array_extend(*all, items);
+		last = json_array_get(*all, json_array_size(*all) - 1);
+		more = !err && json_array_size(items) &&
+		       json_is_true(json_object_get(part, "more"));
+		after = json_integer_value(json_object_get(last, "id"));
+	}
 	return err;
 }
 

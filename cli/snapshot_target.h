@@ -38,6 +38,8 @@ MUST_CHECK errint_t snapshot_target_open(const char *what, bool write, struct sn
  * caller's, may be NULL for who does not want it. */
 MUST_CHECK errint_t snapshot_target_call(struct snapshot_target *t, const char *method,
 					 json_t *params, json_t **result);
+/* All snapshots in *@all, a new array of what `snapshot list --json` prints, by age. */
+MUST_CHECK errint_t snapshot_target_list(struct snapshot_target *t, json_t **all);
 /* The same for snapshot-diff, into @fd. */
 MUST_CHECK errint_t snapshot_target_diff(struct snapshot_target *t, json_t *params, int fd);
 

@@ -12,7 +12,9 @@
 
 #include "cli/attached.h"
 #include "cli/attached_view.h"
+#include "cli/report_read.h"
 #include "common/cleanup.h"
+#include "common/json_build.h"
 #include "common/log.h"
 #include "image/report.h"
 
@@ -48,11 +50,24 @@ errint_t source_parse(const char *text, struct source *s)
 	return 0;
 }
 
+errint_t source_set(const char *image, const char *snapshot, struct source *s)
+{
+	*s = (struct source)SOURCE_NONE;
+	s->snapshot = snapshot;
+	s->text = s->image = strdup(image);
+	return s->image ? 0 : log_err(-ENOMEM, "%s: cannot open", image);
+}
+
 /* ---- opening ------------------------------------------------------------------------------- */
 
 static errint_t open_here(struct source *s)
 {
-	errint_t err = image_file_open_stream(s->image, &s->file);
+	const struct image_file_opts opts = {
+		.stream = true,
+		.accept_delta = s->accept_delta,
+		.accept_applying = s->snapshot,
+	};
+	errint_t err = image_file_open_as(s->image, &opts, &s->file);
 
 	if (!err && s->snapshot)
 		err = snapshot_view_open(s->file.image, s->snapshot, &s->view);
@@ -68,7 +83,10 @@ static errint_t open_source(struct source *s, bool live)
 	if (err == -ENOENT || (!err && json_is_true(json_object_get(c.about, "read_only")))) {
 		if (err == -ENOENT || !strcmp(s->image, client_text(&c, "image")))
 			return open_here(s);
-		free(s->image);
+		if (s->text == s->image)
+			s->text = s->named = s->image;
+		else
+			free(s->image);
 		s->image = strdup(client_text(&c, "image"));
 		return s->image ? open_here(s) : log_err(-ENOMEM, "%s: cannot open", s->text);
 	}
@@ -117,9 +135,46 @@ errint_t source_size(struct source *s, uint64_t *size)
 	return 0;
 }
 
+static errint_t point_of_view(struct source *s, struct content_point *p)
+{
+	CLEANUP(close) int fd = -1;
+	CLEANUP(json) json_t *about = NULL;
+	errint_t err = source_file(s, "info.json", &fd);
+
+	if (err)
+		return err;
+	about = json_loadfd(fd, 0, NULL);
+	return about ? report_read_point(about, p)
+		     : log_fail(-EPROTO, "%s: cannot describe it", s->text);
+}
+
+errint_t source_point(struct source *s, struct content_point *p, bool *known)
+{
+	struct snapshot_info info;
+	struct content c;
+	errint_t err;
+
+	*known = s->snapshot;
+	if (s->root >= 0)
+		return s->snapshot ? point_of_view(s, p) : 0;
+	if (!s->view) {
+		image_get_content(s->file.image, &c);
+		*known = c.state == CONTENT_AT;
+		*p = c.target;
+		return 0;
+	}
+	err = snapshot_find_id(s->file.image, snapshot_view_id(s->view), &info);
+	if (err)
+		return log_err(err, "%s: cannot describe it", s->text);
+	*p = (struct content_point){.size = info.size};
+	memcpy(p->uuid, info.uuid, sizeof(p->uuid));
+	memcpy(p->name, info.name, sizeof(p->name));
+	return 0;
+}
+
 static bool parse_kind(const char *text, enum map_kind *kind)
 {
-	for (*kind = MAP_HOLE; *kind <= MAP_ZSTD; ++*kind)
+	for (*kind = MAP_HOLE; *kind < MAP_KINDS; ++*kind)
 		if (!strcmp(text, report_kind(*kind)))
 			return true;
 	return false;
@@ -128,10 +183,10 @@ static bool parse_kind(const char *text, enum map_kind *kind)
 /* A line of the file map, docs/view.md; what is there of it of [off, end). */
 static errint_t parse_line(const struct source *s, const char *line, struct map_extent *e)
 {
-	char kind[8], place[24], stored[24];
+	char kind[16], place[24], stored[24];
 
 	*e = (struct map_extent){.off = 0};
-	if (sscanf(line, "%" SCNu64 " %" SCNu64 " %7s %23s %23s", &e->off, &e->len, kind, place,
+	if (sscanf(line, "%" SCNu64 " %" SCNu64 " %15s %23s %23s", &e->off, &e->len, kind, place,
 		   stored) != 5 ||
 	    !parse_kind(kind, &e->kind))
 		return log_fail(-EPROTO, "%s: odd line in its map: %s", s->text, line);
@@ -215,4 +270,5 @@ void cleanup_source(struct source *s)
 	if (s->root >= 0)
 		close(s->root);
 	free(s->image);
+	free(s->named);
 }

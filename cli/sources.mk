@@ -5,10 +5,17 @@ cli_sources = \
 	$(cli_library_sources) \
 	%D%/main.c
 cli_library_sources = \
+	%D%/apply.h \
+	%D%/apply_image.c \
+	%D%/apply_raw.c \
 	%D%/attached.c \
 	%D%/attached.h \
 	%D%/attached_view.c \
 	%D%/attached_view.h \
+	%D%/backing_choice.c \
+	%D%/backing_choice.h \
+	%D%/backing_work.c \
+	%D%/backing_work.h \
 	%D%/background.c \
 	%D%/background.h \
 	%D%/blocks.c \
@@ -17,8 +24,12 @@ cli_library_sources = \
 	%D%/bridge_snapshots.h \
 	%D%/bridge_views.c \
 	%D%/bridge_views.h \
+	%D%/changes.c \
+	%D%/changes.h \
+	%D%/cmd_apply.c \
 	%D%/cmd_attach.c \
 	%D%/cmd_check.c \
+	%D%/cmd_commit.c \
 	%D%/cmd_compare.c \
 	%D%/cmd_convert.c \
 	%D%/cmd_create.c \
@@ -29,18 +40,25 @@ cli_library_sources = \
 	%D%/cmd_map.c \
 	%D%/cmd_measure.c \
 	%D%/cmd_mount.c \
+	%D%/cmd_rebase.c \
+	%D%/cmd_recover.c \
 	%D%/cmd_resize.c \
 	%D%/cmd_snapshot.c \
 	%D%/cmd_snapshot_list.c \
 	%D%/cmd_umount.c \
+	%D%/cmd_upgrade.c \
 	%D%/command.h \
 	%D%/commands.c \
 	%D%/commands.h \
 	%D%/completion.c \
 	%D%/convert.c \
 	%D%/convert.h \
+	%D%/convert_disk.c \
 	%D%/convert_image.c \
 	%D%/convert_raw.c \
+	%D%/delta.c \
+	%D%/delta.h \
+	%D%/delta_file.c \
 	%D%/disk.c \
 	%D%/disk.h \
 	%D%/freeze.c \
@@ -64,6 +82,8 @@ cli_library_sources = \
 	%D%/pod.c \
 	%D%/progress.c \
 	%D%/progress.h \
+	%D%/report_read.c \
+	%D%/report_read.h \
 	%D%/serve.c \
 	%D%/serve.h \
 	%D%/size.c \
@@ -76,6 +96,8 @@ cli_library_sources = \
 	%D%/source.h \
 	%D%/suggest.c \
 	%D%/suggest.h \
+	%D%/take_back.c \
+	%D%/take_back.h \
 	%D%/terminal.c \
 	%D%/terminal.h \
 	%D%/view_log.c \

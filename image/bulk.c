@@ -19,11 +19,14 @@
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "image/backing.h"
 #include "image/bulk.h"
 #include "image/bulk_space.h"
 #include "image/bulk_tree.h"
 #include "image/checksum.h"
+#include "image/content.h"
 #include "image/pack.h"
+#include "image/tlv.h"
 
 /* The most that a superblock can describe. */
 #define MAX_CLUSTERS (1ull << (NODE_SHIFT * MAX_LEVELS))
@@ -36,6 +39,8 @@ struct bulk {
 	uint8_t uuid[16];
 	char creator[sizeof(((struct disk_ident *)0)->creator)];
 	uint32_t uuid_seed;
+	bool known; /* what will be in it: */
+	struct content content;
 
 	pthread_mutex_t lock; /* protects what follows */
 	struct bulk_space space;
@@ -130,6 +135,9 @@ errint_t bulk_begin(struct store *st, const struct image_params *params, struct 
 	b->st = st;
 	b->params = p;
 	b->geo = (struct geometry){p.cluster_shift, p.sector_shift};
+	b->known = p.content;
+	if (p.content)
+		b->content = *p.content;
 	if (p.creator)
 		strncpy(b->creator, p.creator, sizeof(b->creator) - 1);
 	err = make_uuid(st, p.uuid, b->uuid);
@@ -162,20 +170,19 @@ void bulk_abandon(struct bulk *b)
 	free(b);
 }
 
-static void fill_tlv(const struct bulk *b, struct disk_super *sb)
+static errint_t fill_tlv(const struct bulk *b, struct disk_super *sb)
 {
-	struct disk_tlv head = {le32_make(TLV_COMPRESSION),
-				le32_make(sizeof(struct disk_tlv_compression))};
 	struct disk_tlv_compression data = {.codec = b->params.codec, .level = b->params.level};
+	bool room =
+		b->params.codec == CODEC_NONE || tlv_add(sb, TLV_COMPRESSION, &data, sizeof(data));
 
-	if (b->params.codec == CODEC_NONE)
-		return;
-	memcpy(sb->tlv, &head, sizeof(head));
-	memcpy(sb->tlv + sizeof(head), &data, sizeof(data));
+	if (room && b->known)
+		room = content_store(&b->content, sb);
+	return room ? 0 : log_fail(-ENOSPC, "%s: the superblock is full", b->st->name);
 }
 
-static void fill_super(const struct bulk *b, const struct bulk_space_totals *totals,
-		       struct disk_super *sb)
+static errint_t fill_super(const struct bulk *b, const struct bulk_space_totals *totals,
+			   struct disk_super *sb)
 {
 	bool zstd = b->blobs || b->params.codec == CODEC_ZSTD;
 
@@ -195,8 +202,11 @@ static void fill_super(const struct bulk *b, const struct bulk_space_totals *tot
 	sb->used_units = le64_make(totals->used_units);
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++)
 		sb->root_crc[i] = le32_make(totals->root_crc[i]);
-	fill_tlv(b, sb);
+	errint_t err = fill_tlv(b, sb);
+	if (!err && b->params.backing && !backing_to_super(b->params.backing, sb))
+		err = log_fail(-ENOSPC, "%s: the superblock is full", b->st->name);
 	sb->crc = le32_make(checksum_super(b->uuid_seed, sb));
+	return err;
 }
 
 static void fill_ident(const struct bulk *b, struct disk_ident *ident)
@@ -220,14 +230,12 @@ static errint_t write_super(struct bulk *b, const struct bulk_space_totals *tota
 
 	if (!sb)
 		return log_err(-ENOMEM, "%s: cannot write the superblock", b->st->name);
-	fill_super(b, totals, sb);
-	for (unsigned slot = 2; slot <= 3; slot++) {
-		errint_t err =
-			store_write(b->st, sb, sizeof(*sb), SUPER_OFFSET + slot * SUPER_STRIDE);
-		if (err)
-			return err;
-	}
-	return 0;
+	errint_t err = fill_super(b, totals, sb);
+	if (err)
+		return err;
+	for (unsigned slot = 2; slot <= 3 && !err; slot++)
+		err = store_write(b->st, sb, sizeof(*sb), SUPER_OFFSET + slot * SUPER_STRIDE);
+	return err;
 }
 
 static errint_t write_ident(struct bulk *b)
@@ -376,4 +384,16 @@ errint_t bulk_map_raw(struct bulk *b, uint64_t vcluster, unsigned n, uint64_t fi
 	}
 	b->mapped += n;
 	return 0;
+}
+
+errint_t bulk_map_zero(struct bulk *b, uint64_t vcluster, uint64_t n)
+{
+	errint_t err = 0;
+
+	for (uint64_t i = 0; i < n && !err; i++) {
+		SCOPED_LOCK(&b->lock);
+
+		err = bulk_tree_map(&b->tree, vcluster + i, desc_zero_make(1));
+	}
+	return err;
 }

@@ -65,6 +65,9 @@ MUST_CHECK errint_t bulk_place_raw(struct bulk *b, unsigned n, struct bulk_place
 /* Maps @n consecutive clusters from @vcluster on to a place that bulk_place_raw() gave. */
 MUST_CHECK errint_t bulk_map_raw(struct bulk *b, uint64_t vcluster, unsigned n, uint64_t file_off);
 
+/* Maps @n consecutive clusters from @vcluster on to zeros: those are not holes. */
+MUST_CHECK errint_t bulk_map_zero(struct bulk *b, uint64_t vcluster, uint64_t n);
+
 /* Writes nodes, bitmaps and superblock, cuts the file at its last used unit, makes everything
  * durable and frees @b, also on failure. */
 MUST_CHECK errint_t bulk_finish(struct bulk *b);

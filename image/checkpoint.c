@@ -67,9 +67,15 @@ static void fill_super(struct image *im, struct ckpt *c, bool clean)
 	sb->phys_regions = le64_make(im->alloc.nregions);
 	sb->used_units = le64_make(im->alloc.used_units);
 	sb->root_slots = le64_make(im->alloc.root_slots);
+	/* There is: it was there, or looked for. */
+	bool room = backing_to_super(im->backing_next ? im->backing_next : &im->backing, sb);
+	assert(room);
+	(void)room;
 	memcpy(sb->session, im->session, sizeof(sb->session));
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++)
 		sb->root_crc[i] = le32_make(im->alloc.root_crc[i]);
+	if (!content_store(&im->content, sb))
+		im->content.state = CONTENT_UNKNOWN; /* is known no more */
 }
 
 static errint_t freeze(struct image *im, struct ckpt *c, const struct ckpt_change *change)

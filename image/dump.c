@@ -15,6 +15,7 @@
 
 #include "codecs/codec.h"
 #include "image/reason.h"
+#include "image/tlv.h"
 #include "image/validate.h"
 
 static const char *const incompat_names[] = {"zstd",	    "backing",	    "fall-through",
@@ -151,25 +152,58 @@ void dump_ident(FILE *out, const struct disk_ident *ident)
 		reason_printable(ident->creator, sizeof(ident->creator), creator));
 }
 
-/* The compression entry of the TLV list; false when there is none. */
-static bool find_compression(const struct disk_super *sb, struct disk_tlv_compression *c)
+static void put_compression(FILE *out, const struct disk_super *sb)
 {
-	size_t pos = 0;
+	struct disk_tlv_compression c;
+	size_t len;
+	const uint8_t *data = tlv_find(sb, TLV_COMPRESSION, &len);
 
-	while (pos + sizeof(struct disk_tlv) <= TLV_BYTES) {
-		struct disk_tlv head;
-		memcpy(&head, sb->tlv + pos, sizeof(head));
-		pos += sizeof(head);
-		size_t len = le32_get(head.len);
-		if (!le32_get(head.type) || len > TLV_BYTES - pos)
-			return false;
-		if (le32_get(head.type) == TLV_COMPRESSION && len == sizeof(*c)) {
-			memcpy(c, sb->tlv + pos, sizeof(*c));
-			return true;
-		}
-		pos += (len + 7) & ~(size_t)7;
+	if (!data || len != sizeof(c))
+		return;
+	memcpy(&c, data, sizeof(c));
+	fprintf(out, "compression: %s level %d\n", codec_name(c.codec), c.level);
+}
+
+static void put_point(FILE *out, const char *name, const struct disk_point *p)
+{
+	char text[64], printable[sizeof(p->name) + 1];
+
+	snprintf(text, sizeof(text), "%s.uuid", name);
+	put_uuid(out, text, p->uuid);
+	fprintf(out, "%s.size: %" PRIu64 "\n", name, le64_get(p->size));
+	fprintf(out, "%s.name: %s\n", name, reason_printable(p->name, sizeof(p->name), printable));
+}
+
+static void put_content(FILE *out, const struct disk_super *sb)
+{
+	static const struct {
+		uint32_t type;
+		const char *name;
+	} two[] = {{TLV_DELTA, "delta"}, {TLV_APPLYING, "applying"}};
+	struct disk_tlv_content at;
+	struct disk_tlv_delta d;
+	size_t len;
+	const uint8_t *data = tlv_find(sb, TLV_CONTENT, &len);
+
+	if (data && len == sizeof(at)) {
+		memcpy(&at, data, sizeof(at));
+		fprintf(out, "content.generation: %" PRIu64 "\n", le64_get(at.generation));
+		put_point(out, "content.at", &at.at);
 	}
-	return false;
+	for (unsigned i = 0; i < 2; i++) {
+		char name[32];
+
+		data = tlv_find(sb, two[i].type, &len);
+		if (!data || len != sizeof(d))
+			continue;
+		memcpy(&d, data, sizeof(d));
+		snprintf(name, sizeof(name), "%s.image", two[i].name);
+		put_uuid(out, name, d.image);
+		snprintf(name, sizeof(name), "%s.base", two[i].name);
+		put_point(out, name, &d.base);
+		snprintf(name, sizeof(name), "%s.target", two[i].name);
+		put_point(out, name, &d.target);
+	}
 }
 
 static size_t backing_path_len(const struct disk_backing *b)
@@ -188,7 +222,8 @@ static void put_backing(FILE *out, const struct disk_backing *b)
 	fprintf(out, "backing.kind: %s\n", name_of(NAMES(backing_names), b->kind, "kind", buf));
 	fprintf(out, "backing.size: %" PRIu64 "\n", le64_get(b->size));
 	put_uuid(out, "backing.id", b->id);
-	fprintf(out, "backing.mtime_ns: %" PRIu64 "\n", le64_get(b->mtime_ns));
+	fprintf(out, "backing.stamp: %" PRIu64 "\n", le64_get(b->stamp));
+	fprintf(out, "backing.limit: %" PRIu64 "\n", le64_get(b->limit));
 	fprintf(out, "backing.path: %s\n", reason_printable(b->path, backing_path_len(b), path));
 }
 
@@ -234,8 +269,6 @@ static void put_state(FILE *out, const struct disk_super *sb)
 
 void dump_super(FILE *out, const struct disk_super *sb)
 {
-	struct disk_tlv_compression c;
-
 	put_identity(out, sb);
 	put_state(out, sb);
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++) {
@@ -246,8 +279,8 @@ void dump_super(FILE *out, const struct disk_super *sb)
 	}
 	put_uuid(out, "session", sb->session);
 	put_backing(out, &sb->backing);
-	if (find_compression(sb, &c))
-		fprintf(out, "compression: %s level %d\n", codec_name(c.codec), c.level);
+	put_compression(out, sb);
+	put_content(out, sb);
 }
 
 void dump_snapshot(FILE *out, const struct disk_snapshot *rec)

@@ -15,6 +15,7 @@
 #include "image/limbo.h"
 #include "image/replay.h"
 #include "image/super.h"
+#include "image/tlv.h"
 #include "image/vj_priv.h"
 
 /* Default limits (docs/format.md section 15). */
@@ -184,28 +185,20 @@ static void apply_super(struct image *im)
 	im->head_parent = le32_get(sb->head_parent);
 	im->map.levels = sb->levels;
 	im->map.root_desc = desc_from_disk(&sb->root);
+	backing_from_super(sb, &im->backing);
 }
 
 static void find_compression(struct image *im)
 {
-	const uint8_t *tlv = im->super.tlv;
+	struct disk_tlv_compression c;
+	size_t len;
+	const uint8_t *data = tlv_find(&im->super, TLV_COMPRESSION, &len);
 
-	/* validate_super() has walked the list: it ends inside the area. */
-	for (size_t i = 0; i + sizeof(struct disk_tlv) <= TLV_BYTES;) {
-		const struct disk_tlv *t = (const struct disk_tlv *)(tlv + i);
-		uint32_t len = le32_get(t->len);
-
-		if (!le32_get(t->type))
-			break;
-		if (le32_get(t->type) == TLV_COMPRESSION &&
-		    len == sizeof(struct disk_tlv_compression)) {
-			const struct disk_tlv_compression *c = (const void *)(t + 1);
-
-			im->codec = c->codec;
-			im->level = c->level;
-		}
-		i += sizeof(*t) + ((len + 7u) & ~7u);
-	}
+	if (!data)
+		return;
+	memcpy(&c, data, sizeof(c));
+	im->codec = c.codec;
+	im->level = c.level;
 }
 
 static errint_t read_superblock(struct image *im, struct super_choice *c)
@@ -224,6 +217,7 @@ static errint_t read_superblock(struct image *im, struct super_choice *c)
 		return err;
 	apply_super(im);
 	find_compression(im);
+	content_load(&im->super, &im->content);
 	return 0;
 }
 
@@ -249,9 +243,6 @@ static errint_t check_mode(struct image *im, bool force)
 {
 	const char *name = im->st->name;
 
-	if (im->incompat & INCOMPAT_BACKING)
-		return log_fail(-ENOTSUP, "%s: has a backing file, which this version cannot read",
-				name);
 	if (im->read_only)
 		return 0;
 	if (im->ro_compat & ~ROCOMPAT_KNOWN)
@@ -265,6 +256,30 @@ static errint_t check_mode(struct image *im, bool force)
 			"%s: damage was found in this image; it is opened read-only unless forced (see `ublk-img check`)",
 			name);
 	im->damaged = le32_get(im->super.flags) & SUPER_ERRORS;
+	return 0;
+}
+
+/* What is no disk is not taken for one (rules D2, D3), and what was known of a disk is so no more
+ * once somebody may write to it (D1). */
+static errint_t check_content(struct image *im, const struct image_open_opts *opts)
+{
+	struct content *c = &im->content;
+	char base[POINT_TEXT_MAX], target[POINT_TEXT_MAX];
+
+	point_text(&c->base, base);
+	point_text(&c->target, target);
+	if (c->state == CONTENT_DELTA && !(opts->accept_delta && im->read_only))
+		return log_fail(
+			-EINVAL,
+			"%s: is no whole disk but a delta, with only what changed from %s to %s; `ublk-img apply` brings a copy of the disk from the one to the other",
+			im->st->name, base, target);
+	if (c->state == CONTENT_APPLYING && !opts->accept_applying)
+		return log_fail(
+			-EINVAL,
+			"%s: holds neither %s nor %s: `ublk-img apply`, from the one to the other, was interrupted; repeat it with the same delta",
+			im->st->name, base, target);
+	if (c->state == CONTENT_AT && !im->read_only && !im->keeps_content)
+		c->state = CONTENT_UNKNOWN;
 	return 0;
 }
 
@@ -435,6 +450,8 @@ static errint_t begin_open(struct image *im, const struct image_open_opts *opts,
 		err = recover_pending(im, opts);
 	if (!err)
 		err = check_mode(im, opts->force);
+	if (!err)
+		err = check_content(im, opts);
 	if (!err && !choice->newest)
 		err = check_newest(im);
 	return err;
@@ -469,6 +486,7 @@ errint_t image_open(struct store *st, const struct image_open_opts *opts, struct
 	im->st = st;
 	im->read_only = opts->read_only || st->read_only;
 	im->wait = opts->wait;
+	im->keeps_content = opts->keeps_content;
 	im->broken_rules = opts->broken_rules;
 	im->vj_shift = opts->vj_shift ? opts->vj_shift : VJ_SHIFT;
 	im->max_regions = opts->max_regions ? opts->max_regions : MAX_REGIONS;
@@ -606,6 +624,9 @@ static void resize_freeze(struct image *im, void *arg)
 	const struct resize *r = arg;
 
 	im->size = r->to;
+	/* What is cut off does not come back when the disk grows again. */
+	if (im->backing.limit > r->to)
+		im->backing.limit = r->to;
 }
 
 static errint_t resize_to(struct image *im, struct resize *r)
@@ -640,6 +661,8 @@ errint_t image_resize(struct image *im, uint64_t size, bool shrink)
 			-EINVAL, "%s: the size is above the format's limit of %llu bytes", name,
 			(unsigned long long)(cluster_size(&im->geo) << NODE_SHIFT * MAX_LEVELS));
 	errint_t err = admin_begin(im);
+	if (!err)
+		err = backing_refuse(im, "resized");
 	if (!err)
 		err = admin_close_gate(im);
 	if (!err) {

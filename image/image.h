@@ -17,6 +17,7 @@
 #include "image/store.h"
 #include "image/vj.h"
 
+struct content;
 struct image;
 
 struct image_params {
@@ -25,8 +26,10 @@ struct image_params {
 	uint8_t sector_shift;  /* 9 (default when 0) or 12 */
 	uint8_t codec; /* enum codec_id: how writes are compressed, CODEC_NONE for not at all */
 	int8_t level;  /* of that codec */
-	const char *creator; /* program and version, at most 63 bytes */
-	const uint8_t *uuid; /* 16 bytes, or NULL for a random one (tests fix it) */
+	const char *creator;		   /* program and version, at most 63 bytes */
+	const uint8_t *uuid;		   /* 16 bytes, or NULL for a random one (tests fix it) */
+	const struct content *content;	   /* what will be in it (content.h); NULL: not known */
+	const struct backing_ref *backing; /* of an empty image (backing.h); NULL: none */
 };
 
 /* Lays out an empty image in the empty store @st and makes it durable.  -EINVAL for parameters
@@ -48,8 +51,14 @@ struct image_wait_ops {
 struct image_open_opts {
 	bool read_only;
 	bool force; /* open read-write although damage was recorded or a device awaits recovery */
-	const struct vj_recover *recover;  /* go on with a device; NULL: an opening of its own */
-	const struct vj_state *state;	   /* who may be waiting for a recovery; NULL: nobody */
+	const struct vj_recover *recover; /* go on with a device; NULL: an opening of its own */
+	const struct vj_state *state;	  /* who may be waiting for a recovery; NULL: nobody */
+	/* Open also what is no whole disk (content.h): a delta, for reading; a disk on its way from
+	 * one snapshot to another. */
+	bool accept_delta, accept_applying;
+	/* The disk is not written to, or only by who says so (image_set_content()): what is known
+	 * of it stays. */
+	bool keeps_content;
 	const struct image_wait_ops *wait; /* tests only */
 	uint64_t max_regions;	 /* refuse to grow the file beyond this many 128 MiB regions; 0:
 				    format's limit */
@@ -65,7 +74,7 @@ struct image_open_opts {
  * Opens the image in @st, taking its lock; @st stays the caller's and outlives the image.  Opening
  * is recovery: the journal is replayed.  A read-write open writes a checkpoint before it returns; a
  * read-only open writes nothing. -EBUSY: locked by somebody else; -EBADMSG: damaged, with the field
- * named; -ENOTSUP: an unknown feature.  Messages are logged.
+ * named; -ENOTSUP: an unknown feature; -EINVAL: no whole disk.  Messages are logged.
  */
 MUST_CHECK errint_t image_open(struct store *st, const struct image_open_opts *opts,
 			       struct image **out);

@@ -16,6 +16,8 @@ errint_t report_gather(struct image *im, struct report *r)
 	errint_t err;
 
 	image_get_info(im, &r->info);
+	image_get_content(im, &r->content);
+	image_get_backing(im, &r->backing);
 	r->file_usage = store_usage(image_store(im));
 	err = store_length(image_store(im), &r->file_length);
 	return err ? err : walk_totals(im, &r->map);
@@ -36,10 +38,8 @@ double report_ratio(const struct report *r)
 const char *report_kind(enum map_kind kind)
 {
 	static const char *const names[] = {
-		[MAP_HOLE] = "hole",
-		[MAP_ZERO] = "zero",
-		[MAP_RAW] = "raw",
-		[MAP_ZSTD] = "zstd",
+		[MAP_HOLE] = "hole", [MAP_ZERO] = "zero",	[MAP_RAW] = "raw",
+		[MAP_ZSTD] = "zstd", [MAP_BACKING] = "backing",
 	};
 
 	return names[kind];
@@ -67,6 +67,29 @@ json_t *report_compression_json(unsigned codec, int level)
 	return json_build_finish(&o);
 }
 
+json_t *report_backing_json(const struct backing_ref *ref)
+{
+	struct json_build o;
+	char uuid[37];
+
+	if (ref->kind == BACKING_NONE)
+		return json_null();
+	json_build_begin(&o);
+	json_build_text(&o, "file", ref->path);
+	json_build_text(&o, "format",
+			ref->kind == BACKING_RAW     ? "raw"
+			: ref->kind == BACKING_QCOW2 ? "qcow2"
+						     : "ublk-img");
+	json_build_u64(&o, "size", ref->size);
+	json_build_u64(&o, "shown_bytes", ref->limit);
+	dump_uuid(ref->id, uuid);
+	json_build_put(&o, "uuid", ref->kind == BACKING_UBLK_IMG ? json_string(uuid) : json_null());
+	dump_uuid(ref->snapshot, uuid);
+	json_build_put(&o, "snapshot_uuid", ref->has_snapshot ? json_string(uuid) : json_null());
+	json_build_bool(&o, "commit_interrupted", ref->committing);
+	return json_build_finish(&o);
+}
+
 static json_t *clusters_json(const struct map_totals *map)
 {
 	struct json_build o;
@@ -76,6 +99,7 @@ static json_t *clusters_json(const struct map_totals *map)
 	json_build_u64(&o, "zero", map->clusters[MAP_ZERO]);
 	json_build_u64(&o, "raw", map->clusters[MAP_RAW]);
 	json_build_u64(&o, "zstd", map->clusters[MAP_ZSTD]);
+	json_build_u64(&o, "backing", map->clusters[MAP_BACKING]);
 	return json_build_finish(&o);
 }
 
@@ -87,6 +111,43 @@ static json_t *features_json(const struct image_info *i)
 	json_build_mask(&o, "incompat", i->incompat);
 	json_build_mask(&o, "ro_compat", i->ro_compat);
 	json_build_mask(&o, "compat", i->compat);
+	return json_build_finish(&o);
+}
+
+json_t *report_point_json(const struct content_point *p)
+{
+	struct json_build o;
+	char uuid[37];
+
+	dump_uuid(p->uuid, uuid);
+	json_build_begin(&o);
+	json_build_text(&o, "uuid", uuid);
+	if (p->name[0])
+		json_build_text(&o, "name", p->name);
+	else
+		json_build_put(&o, "name", json_null());
+	json_build_u64(&o, "virtual_size", p->size);
+	return json_build_finish(&o);
+}
+
+static json_t *content_json(const struct content *c)
+{
+	static const char *const names[] = {
+		[CONTENT_AT] = "at",
+		[CONTENT_DELTA] = "delta",
+		[CONTENT_APPLYING] = "applying",
+	};
+	struct json_build o;
+	char uuid[37];
+
+	json_build_begin(&o);
+	json_build_text(&o, "state", names[c->state]);
+	if (c->state != CONTENT_AT) {
+		dump_uuid(c->image, uuid);
+		json_build_text(&o, "image_uuid", uuid);
+		json_build_put(&o, "base", report_point_json(&c->base));
+	}
+	json_build_put(&o, "target", report_point_json(&c->target));
 	return json_build_finish(&o);
 }
 
@@ -110,6 +171,7 @@ json_t *report_info_json(const struct report *r, const char *path)
 	json_build_u64(&o, "cluster_size", 1ull << i->geo.cluster_shift);
 	json_build_u64(&o, "sector_size", 1ull << i->geo.sector_shift);
 	json_build_put(&o, "compression", report_compression_json(i->codec, i->level));
+	json_build_put(&o, "backing", report_backing_json(&r->backing));
 	json_build_put(&o, "clusters", clusters_json(&r->map));
 	json_build_u64(&o, "mapped_bytes", r->map.mapped_bytes);
 	json_build_u64(&o, "raw_bytes", r->map.raw_bytes);
@@ -118,6 +180,8 @@ json_t *report_info_json(const struct report *r, const char *path)
 	json_build_u64(&o, "map_nodes", r->map.nodes);
 	json_build_u64(&o, "used_units", i->used_units);
 	json_build_put(&o, "features", features_json(i));
+	if (r->content.state != CONTENT_UNKNOWN)
+		json_build_put(&o, "content", content_json(&r->content));
 	json_build_bool(&o, "clean", i->flags & SUPER_CLEAN && !i->replayed);
 	json_build_bool(&o, "errors", i->flags & SUPER_ERRORS);
 	json_build_u64(&o, "replayed_transactions", i->replayed);
@@ -164,11 +228,9 @@ static void put_time(struct json_build *o, const char *key, uint64_t ns)
 json_t *report_snapshot_json(const struct snapshot_info *s)
 {
 	struct json_build o;
-	char uuid[37], *at = uuid;
+	char uuid[37];
 
-	for (unsigned i = 0; i < 16; i++)
-		at += sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
-			      s->uuid[i]);
+	dump_uuid(s->uuid, uuid);
 	json_build_begin(&o);
 	json_build_u64(&o, "id", s->id);
 	json_build_text(&o, "name", s->name);

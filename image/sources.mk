@@ -7,6 +7,8 @@ image_sources = \
 	%D%/alloc_disk.c \
 	%D%/alloc_priv.h \
 	%D%/alloc_search.c \
+	%D%/backing.c \
+	%D%/backing.h \
 	%D%/batch.c \
 	%D%/bulk.c \
 	%D%/bulk.h \
@@ -27,6 +29,8 @@ image_sources = \
 	%D%/checkpoint.h \
 	%D%/checksum.c \
 	%D%/checksum.h \
+	%D%/content.c \
+	%D%/content.h \
 	%D%/core.h \
 	%D%/desc.h \
 	%D%/discard.c \
@@ -78,11 +82,14 @@ image_sources = \
 	%D%/store_lock.h \
 	%D%/super.c \
 	%D%/super.h \
+	%D%/tlv.c \
+	%D%/tlv.h \
 	%D%/txn.c \
 	%D%/txn.h \
 	%D%/validate.c \
 	%D%/validate.h \
 	%D%/validate_alloc.c \
+	%D%/validate_content.c \
 	%D%/validate_journal.c \
 	%D%/validate_snapshot.c \
 	%D%/validate_super.c \

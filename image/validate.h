@@ -37,6 +37,12 @@ MUST_CHECK errint_t validate_ident(const struct disk_ident *ident, struct reason
 MUST_CHECK errint_t validate_super(const struct disk_super *sb, const struct disk_ident *ident,
 				   struct reason *why);
 
+/* An entry of its list, TLV_CONTENT, TLV_DELTA or TLV_APPLYING, whose @len bytes of data are at
+ * offset @at of the block; for validate_super(). */
+MUST_CHECK errint_t validate_content(const struct disk_super *sb, uint32_t type,
+				     const uint8_t *data, uint32_t len, size_t at,
+				     struct reason *why);
+
 /* Does alloc root block @i exist?  One without any group in use is neither written nor read. */
 bool super_has_root_block(const struct disk_super *sb, unsigned i);
 

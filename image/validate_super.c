@@ -265,9 +265,29 @@ static errint_t check_backing(const struct disk_super *sb, struct reason *why)
 				BACKING_AT + offsetof(struct disk_backing, path) + len,
 				b->path + len, sizeof(b->path) - len)))
 		return err;
+	uint64_t limit = le64_get(b->limit);
+	if (limit % SECTOR_SIZE || limit > le64_get(sb->size))
+		return reason_bad(why,
+				  "backing.limit at %zu: %" PRIu64
+				  " is not a multiple of 512 within the disk",
+				  BACKING_AT + offsetof(struct disk_backing, limit), limit);
 	return reason_zeros(why, "reserved bytes",
 			    BACKING_AT + offsetof(struct disk_backing, zero3), b->zero3,
 			    sizeof(b->zero3));
+}
+
+/* Entries that say more about the backing. */
+static errint_t check_backing_entry(const struct disk_super *sb, uint32_t type, uint32_t len,
+				    size_t at, struct reason *why)
+{
+	uint32_t want = type == TLV_BACKING_SNAPSHOT ? 16 : 0;
+	uint8_t kind = sb->backing.kind;
+
+	if (kind == BACKING_NONE || (type == TLV_BACKING_SNAPSHOT && kind != BACKING_UBLK_IMG))
+		return reason_bad(
+			why, "tlv.type at %zu: 0x%08" PRIx32 " does not go with backing.kind %u",
+			at, type, kind);
+	return reason_expect(why, "tlv.len (backing)", at + 4, len, want);
 }
 
 static errint_t check_compression(const struct disk_super *sb, const uint8_t *data, uint32_t len,
@@ -297,11 +317,53 @@ bool super_has_root_block(const struct disk_super *sb, unsigned i)
 	return le32_get(sb->root_crc[i]) || le64_get(sb->root_slots) >> i & 1;
 }
 
+/* One entry that is whole; *@seen has a bit for each known type that was met before. */
+static errint_t check_entry(const struct disk_super *sb, uint32_t type, const uint8_t *data,
+			    uint32_t len, size_t at, unsigned *seen, struct reason *why)
+{
+	static const struct {
+		uint32_t type;
+		unsigned excludes; /* bits of rows */
+		const char *name;
+	} known[] = {
+		{TLV_COMPRESSION, 1 << 0, "compression"},
+		{TLV_CONTENT, 7 << 1, "content"},
+		{TLV_DELTA, 7 << 1, "content"},
+		{TLV_APPLYING, 7 << 1, "content"},
+		{TLV_BACKING_SNAPSHOT, 1 << 4, "backing"},
+		{TLV_COMMITTING, 1 << 5, "backing"},
+	};
+	const size_t head = at - sizeof(struct disk_tlv);
+
+	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (known[i].type != type)
+			continue;
+		if (*seen & known[i].excludes)
+			return reason_bad(why, "tlv.type at %zu: a second %s entry", head,
+					  known[i].name);
+		*seen |= 1u << i;
+		switch (type) {
+		case TLV_COMPRESSION:
+			return check_compression(sb, data, len, at, why);
+		case TLV_BACKING_SNAPSHOT:
+		case TLV_COMMITTING:
+			return check_backing_entry(sb, type, len, head, why);
+		default:
+			return validate_content(sb, type, data, len, at, why);
+		}
+	}
+	if (type & TLV_MUST_UNDERSTAND)
+		return reason_unsupported(
+			why, "tlv.type at %zu: 0x%08" PRIx32 " must be understood and is not", head,
+			type);
+	return 0;
+}
+
 /* The list of type, length, data; it ends with the area, or with zeros. */
 static errint_t check_tlv(const struct disk_super *sb, struct reason *why)
 {
 	const size_t base = offsetof(struct disk_super, tlv);
-	bool compression = false;
+	unsigned seen = 0;
 	size_t pos = 0;
 
 	while (pos < TLV_BYTES) {
@@ -317,24 +379,12 @@ static errint_t check_tlv(const struct disk_super *sb, struct reason *why)
 					  "tlv.len at %zu: %" PRIu32 " is more than the %zu "
 					  "bytes that are left",
 					  base + pos + 4, len, room);
-		if (type & TLV_MUST_UNDERSTAND)
-			return reason_unsupported(why,
-						  "tlv.type at %zu: 0x%08" PRIx32
-						  " must be understood and is not",
-						  base + pos, type);
-		if (type == TLV_COMPRESSION) {
-			if (compression)
-				return reason_bad(why,
-						  "tlv.type at %zu: a second compression entry",
-						  base + pos);
-			compression = true;
-			errint_t err = check_compression(sb, sb->tlv + data, len, base + data, why);
-			if (err)
-				return err;
-		}
+		errint_t err = check_entry(sb, type, sb->tlv + data, len, base + data, &seen, why);
+		if (err)
+			return err;
 		pos = data + ((len + 7ull) & ~7ull);
-		errint_t err = reason_zeros(why, "padding of a tlv entry", base + data + len,
-					    sb->tlv + data + len, pos - data - len);
+		err = reason_zeros(why, "padding of a tlv entry", base + data + len,
+				   sb->tlv + data + len, pos - data - len);
 		if (err)
 			return err;
 	}

@@ -200,6 +200,20 @@ errint_t vj_pending(int dir, const uint8_t uuid[16], struct vj_info *info)
 	return 0;
 }
 
+void vj_discard(int dir, const uint8_t uuid[16], uint32_t device)
+{
+	CLEANUP(close) int fd = -1;
+	struct disk_vj h;
+	uint64_t len;
+	char name[40];
+
+	vj_name(uuid, name);
+	if (open_file(dir, name, O_RDONLY, &fd, &h, &len) || le64_get(h.magic) != VJ_MAGIC ||
+	    le32_get(h.device) != device)
+		return;
+	(void)unlinkat(dir, name, 0);
+}
+
 /* --- making --------------------------------------------------------------------------------------
  */
 

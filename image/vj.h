@@ -73,4 +73,11 @@ struct vj_info {
  */
 MUST_CHECK errint_t vj_pending(int dir, const uint8_t uuid[16], struct vj_info *info);
 
+/*
+ * Remove the volatile journal of the image with @uuid, if it is that of device @device: the device
+ * is gone, and what was not recovered is given up.  For who is responsible for that device; any
+ * thread.
+ */
+void vj_discard(int dir, const uint8_t uuid[16], uint32_t device);
+
 #endif

@@ -85,8 +85,9 @@ static void layout_head(void)
 	MEMBER(disk_backing, zero2);
 	MEMBER(disk_backing, size);
 	MEMBER(disk_backing, id);
-	MEMBER(disk_backing, mtime_ns);
+	MEMBER(disk_backing, stamp);
 	MEMBER(disk_backing, path);
+	MEMBER(disk_backing, limit);
 	MEMBER(disk_backing, zero3);
 
 	STRUCT(disk_tlv);
@@ -97,6 +98,22 @@ static void layout_head(void)
 	MEMBER(disk_tlv_compression, codec);
 	MEMBER(disk_tlv_compression, level);
 	MEMBER(disk_tlv_compression, zero);
+
+	STRUCT(disk_point);
+	MEMBER(disk_point, uuid);
+	MEMBER(disk_point, size);
+	MEMBER(disk_point, name_len);
+	MEMBER(disk_point, zero);
+	MEMBER(disk_point, name);
+
+	STRUCT(disk_tlv_content);
+	MEMBER(disk_tlv_content, generation);
+	MEMBER(disk_tlv_content, at);
+
+	STRUCT(disk_tlv_delta);
+	MEMBER(disk_tlv_delta, image);
+	MEMBER(disk_tlv_delta, base);
+	MEMBER(disk_tlv_delta, target);
 }
 
 static void layout_map(void)
@@ -124,6 +141,7 @@ static void layout_map(void)
 	MEMBER(disk_snapshot, name_len);
 	MEMBER(disk_snapshot, zero2);
 	MEMBER(disk_snapshot, name);
+	MEMBER(disk_snapshot, backing_limit);
 	MEMBER(disk_snapshot, zero3);
 }
 

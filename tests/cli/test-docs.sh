@@ -92,7 +92,7 @@ compare_functions() {
 	local name
 	grep -oE '`[a-z_]+\(\)`' "$1/docs/architecture.md" | tr -d '`()' | sort -u |
 		while read -r name; do
-			grep -qE "\\b$name\\(" "$1"/image/*.[ch] "$1"/engine/*.[ch] ||
+			grep -qE "\\b$name\\(" "$1"/{image,engine,bridge,cli}/*.[ch] ||
 				echo "architecture.md: there is no function $name()"
 		done
 }
@@ -102,7 +102,7 @@ compare_references() {
 	local ref
 	grep -oE '^ *\* \*\*[A-Z][0-9]+[a-z]?\.\*\*' "$1/docs/format.md" | tr -d ' *.' | sort >named
 	uniq -d named | sed 's/$/: named twice in docs\/format.md/'
-	grep -rohE '(\(|rules? |, )[RPAJWVIHFGL][0-9]+[a-z]?\b' --include='*.[ch]' \
+	grep -rohE '(\(|rules? |, )[RPAJWVIHFGLD][0-9]+[a-z]?\b' --include='*.[ch]' \
 		"$1/image" "$1/engine" | grep -oE '[A-Z][0-9]+[a-z]?$' | sort -u >referred
 	[ -s referred ] || echo "no references to rules found"
 	comm -13 named referred | sed 's/$/: referred to in comments, not in docs\/format.md/'
@@ -130,8 +130,8 @@ compare "$top_srcdir" >found
 tree() {
 	rm -rf tree
 	mkdir tree
-	cp -r "$top_srcdir"/{docs,image,engine} tree/
-	ln -s "$top_srcdir"/{common,codecs,cli,tests,.ci} tree/
+	cp -r "$top_srcdir"/{docs,image,engine,bridge,cli} tree/
+	ln -s "$top_srcdir"/{common,codecs,tests,.ci} tree/
 	chmod -R u+w tree/docs tree/image tree/engine
 }
 

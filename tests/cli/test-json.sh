@@ -60,11 +60,22 @@ valid snapshot-rollback ublk-img snapshot rollback --json --discard-current zstd
 valid snapshot-list ublk-img snapshot list --json zstd.ublk
 valid snapshot-diff ublk-img snapshot diff --json zstd.ublk two three
 valid snapshot-diff ublk-img snapshot diff --json zstd.ublk two
+valid convert ublk-img convert --json zstd.ublk@three copy.ublk
+valid info ublk-img info --json copy.ublk
+valid convert ublk-img convert --json --zstd --since three zstd.ublk@two two.delta
+valid info ublk-img info --json two.delta
+valid convert ublk-img convert --json -O raw --since three zstd.ublk two.raw
+valid delta-extents cat two.raw.extents
+valid apply ublk-img apply --json two.delta copy.ublk
+valid apply ublk-img apply --json two.delta copy.ublk
+jq -e '.applied | not' document >/dev/null
 valid snapshot-delete ublk-img snapshot delete --json zstd.ublk three two
 
 # Devices: none here.  tests/vm/guest-attach.sh has documents with some.
 UBLK_IMG_RUNTIME_DIR=$PWD/run valid list ublk-img list --json
 UBLK_IMG_RUNTIME_DIR=$PWD/run valid detach ublk-img detach --all --json
+UBLK_IMG_RUNTIME_DIR=$PWD/run valid recover ublk-img recover --all --json
+UBLK_IMG_RUNTIME_DIR=$PWD/run valid upgrade ublk-img upgrade --all --json
 used+=(attach)
 
 # No schema was forgotten, nor a command that has --json.

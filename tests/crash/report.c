@@ -81,11 +81,13 @@ uint64_t counts_images(void)
 
 void counts_print(void)
 {
-	uint64_t power = 0;
+	uint64_t power = 0, ops = 0;
 
 	for (unsigned i = 0; i < SIM_LOSSES; i++)
 		power += counts.power[i];
-	printf("operations:");
+	for (unsigned i = 0; i < OPS; i++)
+		ops += counts.ops[i];
+	printf("operations: %" PRIu64 ":", ops);
 	for (unsigned i = 0; i < OPS; i++)
 		printf(" %s %" PRIu64, op_names[i], counts.ops[i]);
 	printf("\npower losses:");

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Random programs, crashed at random.  CRASH_ITERATIONS programs (default: about a minute's worth)
- * from seed CRASH_SEED on.
+ * from seed CRASH_SEED on; none is begun when CRASH_SECONDS, if set, have passed.
  */
 #include "config.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "tests/crash/crash.h"
 
@@ -24,12 +25,16 @@ int main(int argc, char **argv)
 {
 	uint64_t first = number("CRASH_SEED", 1);
 	uint64_t n = number("CRASH_ITERATIONS", DEFAULT_PROGRAMS);
+	uint64_t seconds = number("CRASH_SECONDS", 0);
+	time_t begin = time(NULL);
 	struct config cfg;
 
 	(void)argc;
 	crash_report_init(argv[0]);
 	printf("programs: %" PRIu64 " from seed %" PRIu64 "\n", n, first);
 	for (uint64_t seed = first; seed < first + n; seed++) {
+		if (seconds && (uint64_t)(time(NULL) - begin) >= seconds)
+			break;
 		config_random(&cfg, seed);
 		run_program(&cfg);
 	}
