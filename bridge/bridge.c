@@ -142,10 +142,12 @@ static void stop_maintenance(struct bridge *b)
 
 static errint_t open_image(struct bridge *b)
 {
-	const struct image_open_opts opts = {.read_only = b->opts->read_only};
+	struct image_open_opts opts = {.read_only = b->opts->read_only};
 	unsigned flags = b->opts->read_only ? STORE_FILE_READ_ONLY : 0;
 	errint_t err = store_file_open(b->opts->image, flags, &b->store);
 
+	if (!err)
+		err = b->way->open(b, &opts);
 	if (!err)
 		err = image_open(b->store, &opts, &b->image);
 	if (err)
@@ -173,6 +175,9 @@ static errint_t close_image(struct bridge *b)
 	if (b->image)
 		err = image_close(b->image);
 	b->image = NULL;
+	/* This process does not see its path any more. */
+	if (!err && b->store && fstat(store_file_fd(b->store), &b->file))
+		err = log_errno("%s: cannot look at the file", b->opts->image);
 	store_close(b->store);
 	b->store = NULL;
 	return err;
@@ -191,13 +196,30 @@ static errint_t stop_device(struct bridge *b, bool force)
 	return err;
 }
 
+/* The device does not use the image any more: everything is written to it, and it is closed. */
+static errint_t close_all(struct bridge *b)
+{
+	errint_t err = 0;
+
+	pthread_rwlock_wrlock(&b->use);
+	b->closing = true;
+	pthread_rwlock_unlock(&b->use);
+	if (b->parts->end)
+		err = b->parts->end(b->parts->arg);
+	if (err) {
+		b->abandoned = true;
+		return err;
+	}
+	return close_image(b);
+}
+
 /*
  * Ends the bridge when nobody uses the device, or with @force.  *ended is false when it goes on
  * because the device is in use; everything else leads to the end.
  */
 static errint_t end(struct bridge *b, bool force, bool *ended)
 {
-	errint_t err = stop_device(b, force), close_err;
+	errint_t err = stop_device(b, force);
 
 	*ended = err != -EBUSY || force;
 	if (!*ended)
@@ -209,18 +231,50 @@ static errint_t end(struct bridge *b, bool force, bool *ended)
 		b->abandoned = true;
 		return err;
 	}
-	pthread_rwlock_wrlock(&b->use);
-	b->closing = true;
-	pthread_rwlock_unlock(&b->use);
-	if (b->parts->end)
-		err = b->parts->end(b->parts->arg);
-	if (err) {
-		b->abandoned = true;
+	err = close_all(b);
+	if (b->abandoned)
 		return err;
-	}
-	close_err = close_image(b);
+	bridge_state_end(b);
 	log_info("%s: %s is gone", b->opts->image, b->device->path);
-	return close_err;
+	return err;
+}
+
+/*
+ * Leaves the device to the bridge that takes it back.  When it cannot be drained, the end of this
+ * process is what leaves it, as if it had been killed: the volatile journal has what is not in the
+ * image yet, of which as much as possible is written first.
+ */
+static errint_t hand_over(struct bridge *b, bool *ended)
+{
+	bool drained = false;
+	errint_t err;
+
+	*ended = b->device->recoverable;
+	if (!*ended)
+		return log_fail(-ENOTSUP,
+				"%s was attached without recovery, so no other bridge can take it "
+				"over; detach and attach it",
+				b->device->path);
+	process_notify("STOPPING=1");
+	pthread_mutex_lock(&b->device_lock);
+	b->device->ops->hand_over(b->device, &drained);
+	b->stopped = true;
+	pthread_mutex_unlock(&b->device_lock);
+	socket_server_close(b->server);
+	if (!drained) {
+		b->abandoned = true;
+		if (image_flush(b->image))
+			log_warn("%s: not everything could be written", b->opts->image);
+		log_info("%s: %s waits for another bridge, which replays the volatile journal",
+			 b->opts->image, b->device->path);
+		return 0;
+	}
+	err = close_all(b);
+	if (!err)
+		err = bridge_state_closed(b);
+	if (!err)
+		log_info("%s: %s waits for another bridge", b->opts->image, b->device->path);
+	return err;
 }
 
 /* Tells whoever asked for the end, and waits, how it went. */
@@ -235,10 +289,10 @@ static void answer_stop(struct bridge *b, errint_t result, bool ended)
 	pthread_cond_broadcast(&b->changed);
 }
 
-static bool stop_asked(struct bridge *b, bool *force)
+static bool stop_asked(struct bridge *b, enum bridge_stop *how)
 {
 	SCOPED_LOCK(&b->lock);
-	*force = b->stop.force;
+	*how = b->stop.how;
 	return b->stop.asked;
 }
 
@@ -250,8 +304,8 @@ static void drain(int fd)
 		;
 }
 
-/* Waits for something that may be the end.  True: @force as it was asked for. */
-static bool wait_for_end(struct bridge *b, int signals, bool *force)
+/* Waits for something that may be the end.  True: *how is which. */
+static bool wait_for_end(struct bridge *b, int signals, enum bridge_stop *how)
 {
 	struct pollfd p[3] = {
 		{.fd = signals, .events = POLLIN},
@@ -264,17 +318,17 @@ static bool wait_for_end(struct bridge *b, int signals, bool *force)
 		return false;
 	if (p[1].revents) {
 		drain(b->stop_fd);
-		if (stop_asked(b, force))
+		if (stop_asked(b, how))
 			return true;
 	}
 	if (p[2].revents) {
 		log_warn("%s was taken away by somebody else", b->device->path);
-		*force = true;
+		*how = BRIDGE_DETACH_FORCE;
 		return true;
 	}
 	if (p[0].revents && read(signals, &si, sizeof(si)) == sizeof(si)) {
 		log_info("signal %u: %s goes away", si.ssi_signo, b->device->path);
-		*force = true;
+		*how = BRIDGE_DETACH_FORCE;
 		return true;
 	}
 	return false;
@@ -283,14 +337,20 @@ static bool wait_for_end(struct bridge *b, int signals, bool *force)
 static errint_t main_loop(struct bridge *b, int signals)
 {
 	for (;;) {
-		bool force = false, ended = false;
+		enum bridge_stop how;
+		bool ended = false;
 		errint_t err;
 
-		if (!wait_for_end(b, signals, &force))
+		if (!wait_for_end(b, signals, &how))
 			continue;
 		socket_log_error("");
-		err = end(b, force, &ended);
+		if (how == BRIDGE_HAND_OVER)
+			err = hand_over(b, &ended);
+		else
+			err = end(b, how == BRIDGE_DETACH_FORCE, &ended);
 		answer_stop(b, err, ended);
+		if (ended && !err && how == BRIDGE_HAND_OVER && b->opts->foreground)
+			err = -ERESTART;
 		if (ended)
 			return err;
 	}
@@ -307,7 +367,7 @@ static errint_t make_device(struct bridge *b)
 		err = b->parts->make_device(b->parts->arg, b, &b->device);
 	if (err)
 		return err;
-	log_info("%s: attached as %s, mode %s%s%s", b->opts->image, b->device->path,
+	log_info("%s: %s as %s, mode %s%s%s", b->opts->image, b->way->done, b->device->path,
 		 mode_name(b->device->choice.mode), b->device->choice.why[0] ? ": " : "",
 		 b->device->choice.why);
 	return 0;
@@ -329,7 +389,9 @@ static errint_t claim(struct bridge *b)
 
 	if (!err && b->opts->name)
 		err = runtime_name_lock(b->dir, b->opts->name, &b->name_lock);
-	return err;
+	if (!err && b->opts->recovery == BRIDGE_RECOVERY_OFF)
+		err = bridge_no_recovery(b, "--recovery=off");
+	return err ? err : b->way->claim(b);
 }
 
 static errint_t begin(struct bridge *b)
@@ -352,11 +414,20 @@ static errint_t begin(struct bridge *b)
 /* After a beginning that failed. */
 static void give_up(struct bridge *b)
 {
+	if (b->way->device_stays) {
+		/* Both are left as this bridge has found them; its end is what leaves the device.
+		 */
+		b->abandoned = true;
+		log_info("%s: %s still awaits recovery", b->opts->image, b->opts->takeover->device);
+		return;
+	}
 	if (b->device && b->device->ops->stop(b->device, true))
 		b->abandoned = true;
 	if (!b->abandoned && close_image(b))
 		log_info("%s: not closed cleanly; opening it again will recover it",
 			 b->opts->image);
+	if (!b->abandoned)
+		bridge_state_end(b);
 }
 
 static errint_t block_signals(int *fd)
@@ -377,7 +448,9 @@ static errint_t init(struct bridge *b, const struct bridge_opts *opts,
 {
 	pthread_condattr_t attr;
 
-	*b = (struct bridge){.opts = opts, .parts = parts, .dir = -1, .name_lock = -1};
+	*b = (struct bridge){
+		.opts = opts, .parts = parts, .dir = -1, .name_lock = -1, .state_lock = -1};
+	b->way = opts->takeover ? &bridge_way_take_back : &bridge_way_attach;
 	pthread_mutex_init(&b->lock, NULL);
 	pthread_mutex_init(&b->device_lock, NULL);
 	pthread_rwlock_init(&b->use, NULL);
@@ -398,6 +471,8 @@ static void release(struct bridge *b)
 		runtime_name_unlock(b->dir, b->opts->name, &b->name_lock);
 	if (b->device && !b->abandoned)
 		b->device->ops->free(b->device);
+	if (b->state_lock >= 0)
+		close(b->state_lock);
 	if (b->dir >= 0)
 		close(b->dir);
 	if (b->stop_fd >= 0)
@@ -429,7 +504,10 @@ errint_t bridge_run(const struct bridge_opts *opts, const struct bridge_parts *p
 		err = main_loop(b, signals);
 	}
 	if (b->abandoned) {
-		/* Threads that cannot be ended still use it; the process ends with them. */
+		/* Threads that cannot be ended still use it; the process ends with them.  Who asked
+		 * to have the device left has an answer first. */
+		if (b->stop.how == BRIDGE_HAND_OVER)
+			socket_server_free(b->server);
 		return err;
 	}
 	release(b);

@@ -16,6 +16,7 @@
 
 #include "bridge/device.h"
 #include "bridge/socket.h"
+#include "bridge/state_file.h"
 #include "common/errint.h"
 #include "image/image.h"
 
@@ -23,15 +24,33 @@ struct bridge;
 struct engine;
 struct pool;
 
+/* Is the device to outlive its bridge, so that nothing acknowledged is lost when that dies? */
+enum bridge_recovery {
+	BRIDGE_RECOVERY_AUTO, /* where it can */
+	BRIDGE_RECOVERY_REQUIRE,
+	BRIDGE_RECOVERY_OFF,
+};
+
 struct bridge_opts {
-	const char *image; /* absolute path */
-	const char *name;  /* checked by runtime_name_check(); NULL: none */
+	const char *image;    /* absolute path */
+	const char *name;     /* checked by runtime_name_check(); NULL: none */
+	const char *log_file; /* absolute path; NULL: the system log */
 	bool read_only;
+	bool foreground; /* run by a service manager */
+	bool restart;	 /* a supervisor starts it again (supervisor.h) */
+	enum bridge_recovery recovery;
+	/* A device that is there and awaits recovery, whose state this is; what stands above is
+	 * what it says.  NULL: a new device. */
+	const struct device_state *takeover;
 };
 
 /* What a bridge is made of besides the image.  @arg is the composition's own. */
 struct bridge_parts {
-	/* Makes the device on an open image.  Main thread; the image and engine are there. */
+	/* Waits until the device of bridge_opts.takeover can be taken back.  Main thread, before
+	 * the image is opened. */
+	errint_t (*wait_device)(void *arg, struct bridge *b);
+	/* Makes the device on an open image, or takes it back.  Main thread; the image and engine
+	 * are there. */
 	errint_t (*make_device)(void *arg, struct bridge *b, struct device **out);
 	/* The device is gone, the engine and image are not yet: end what was begun by methods.  An
 	 * error, message logged, says that something of it still uses the image, which is then left
@@ -46,9 +65,11 @@ struct bridge_parts {
 };
 
 /*
- * Serves until SIGTERM or SIGINT, or until it is told to detach, or the device goes away.  Blocks
- * those signals in the calling thread, which must be the only one.  0 after a clean end: everything
- * is in the image, and that was closed.  Messages are logged.
+ * Serves until SIGTERM or SIGINT, or until it is told to detach or to hand over, or the device goes
+ * away.  Blocks those signals in the calling thread, which must be the only one.  0 after a clean
+ * end: everything is in the image, and that was closed; -ERESTART in the foreground after the
+ * device was left to the next bridge, which is for the service manager to start.  Messages are
+ * logged.  After an error the process has to end: threads may be left.
  */
 MUST_CHECK errint_t bridge_run(const struct bridge_opts *opts, const struct bridge_parts *parts);
 
@@ -59,6 +80,21 @@ struct pool *bridge_pool(struct bridge *b);
 const struct bridge_opts *bridge_opts(const struct bridge *b);
 /* NULL before it was made. */
 struct device *bridge_device(struct bridge *b);
+
+/*
+ * For compositions that make devices which can outlive this process.  bridge_promise() is called
+ * when the device has its number and before it answers: on return the next bridge finds what it
+ * needs.  Device @id of the driver is marked with @mark.  Messages are logged.
+ *
+ * bridge_no_recovery() says that this cannot be had, and @why: 0 when the device may be made
+ * without.
+ */
+bool bridge_wants_recovery(const struct bridge *b);
+MUST_CHECK errint_t bridge_promise(struct bridge *b, const struct device *d, uint32_t id,
+				   uint64_t mark);
+/* There was no way to record what a promise is about; bridge_no_recovery() may help. */
+bool bridge_promise_failed(const struct bridge *b);
+MUST_CHECK errint_t bridge_no_recovery(struct bridge *b, const char *why);
 
 /*
  * Tells the kernel of the image's size: it can be called without a change as well, to see whether

@@ -58,6 +58,10 @@ static json_t *about(struct bridge *b)
 	put_text(obj, "mode_reason", d->choice.why);
 	put_u64(obj, "size", image_size(b->image));
 	json_object_set_new(obj, "read_only", json_boolean(b->opts->read_only));
+	json_object_set_new(obj, "recovery", json_boolean(d->recoverable));
+	put_text(obj, "recovery_reason", b->no_recovery);
+	json_object_set_new(obj, "restart", json_boolean(b->opts->restart));
+	json_object_set_new(obj, "foreground", json_boolean(b->opts->foreground));
 	put_time(obj, "since", &b->since);
 	return obj;
 }
@@ -202,14 +206,12 @@ static errint_t stats(void *arg, struct socket_request *rq, json_t **result)
 	return 0;
 }
 
-/* {"force": bool}: asks main for the end, and waits for it. */
-static errint_t detach(void *arg, struct socket_request *rq, json_t **result)
+/* Asks main for the end, and waits for it. */
+static errint_t ask_for_end(struct bridge *b, enum bridge_stop how)
 {
 	const uint64_t one = 1;
-	struct bridge *b = arg;
 	errint_t err;
 
-	(void)result;
 	pthread_mutex_lock(&b->lock);
 	while (b->stop.asked)
 		pthread_cond_wait(&b->changed, &b->lock);
@@ -219,7 +221,7 @@ static errint_t detach(void *arg, struct socket_request *rq, json_t **result)
 	}
 	b->stop.asked = true;
 	b->stop.answered = false;
-	b->stop.force = json_is_true(json_object_get(rq->params, "force"));
+	b->stop.how = how;
 	if (write(b->stop_fd, &one, sizeof(one)) != sizeof(one))
 		assert(!"an event descriptor takes a one");
 	while (!b->stop.answered)
@@ -230,11 +232,28 @@ static errint_t detach(void *arg, struct socket_request *rq, json_t **result)
 	return err;
 }
 
+/* {"force": bool} */
+static errint_t detach(void *arg, struct socket_request *rq, json_t **result)
+{
+	(void)result;
+	return ask_for_end(arg, json_is_true(json_object_get(rq->params, "force"))
+					? BRIDGE_DETACH_FORCE
+					: BRIDGE_DETACH);
+}
+
+/* Leaves the device to the bridge that takes it back. */
+static errint_t hand_over(void *arg, struct socket_request *rq, json_t **result)
+{
+	(void)rq;
+	(void)result;
+	return ask_for_end(arg, BRIDGE_HAND_OVER);
+}
+
 const struct socket_method *bridge_methods(struct bridge *b)
 {
 	const struct socket_method methods[] = {
-		{"ping", ping, b},     {"info", info, b},  {"stats", stats, b},
-		{"detach", detach, b}, {NULL, NULL, NULL},
+		{"ping", ping, b},     {"info", info, b},	    {"stats", stats, b},
+		{"detach", detach, b}, {"hand-over", hand_over, b}, {NULL, NULL, NULL},
 	};
 
 	_Static_assert(sizeof(methods) <= sizeof(b->methods), "there is room");

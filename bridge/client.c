@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "bridge/dead_device.h"
+#include "bridge/awaiting.h"
 #include "bridge/runtime_dir.h"
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -73,20 +73,27 @@ static errint_t reply_error(const json_t *reply)
 	return log_fail(-(errint_t)number, "%s", text ? text : "the bridge gave no reason");
 }
 
-errint_t client_call(struct bridge_client *c, const char *method, json_t *params, int fd,
-		     int timeout_ms, json_t **result)
+/* Without a message.  @params is stolen. */
+static errint_t ask(struct bridge_client *c, const char *method, json_t *params, int fd,
+		    int timeout_ms, json_t **reply)
 {
 	json_auto_t *request =
 		json_pack("{s:s,s:o}", "method", method, "params", params ? params : json_object());
-	json_auto_t *reply = NULL;
 	CLEANUP(close) int got_fd = -1;
 	errint_t err;
 
 	if (!request)
-		return log_err(-ENOMEM, "cannot ask the bridge");
+		return -ENOMEM;
 	err = message_send(c->sock, timeout_ms, request, fd);
-	if (!err)
-		err = message_receive(&c->stream, timeout_ms, &reply, &got_fd);
+	return err ? err : message_receive(&c->stream, timeout_ms, reply, &got_fd);
+}
+
+errint_t client_call(struct bridge_client *c, const char *method, json_t *params, int fd,
+		     int timeout_ms, json_t **result)
+{
+	json_auto_t *reply = NULL;
+	errint_t err = ask(c, method, params, fd, timeout_ms, &reply);
+
 	if (err)
 		return log_err(err, "no answer to \"%s\" from the bridge (pid %ld)", method,
 			       client_pid(c));
@@ -123,6 +130,22 @@ static errint_t connect_to(int dir, const char *name, int *out)
 	return 0;
 }
 
+/* -ENOENT when the bridge is just dying. */
+static errint_t ping(struct bridge_client *c)
+{
+	json_auto_t *reply = NULL;
+	errint_t err = ask(c, "ping", NULL, -1, PING_MS, &reply);
+
+	if (err == -ECONNRESET || err == -EPIPE)
+		return -ENOENT;
+	if (err)
+		return err;
+	err = reply_error(reply);
+	if (!err)
+		c->about = json_incref(json_object_get(reply, "result"));
+	return err;
+}
+
 /* -ENOENT when nobody is behind socket @name any more. */
 static errint_t client_open(int dir, const char *name, struct bridge_client *c)
 {
@@ -134,14 +157,14 @@ static errint_t client_open(int dir, const char *name, struct bridge_client *c)
 		char device[64];
 
 		snprintf(device, sizeof(device), "%.*s", (int)(strlen(name) - SUFFIX_LEN), name);
-		dead_device_remove(device);
+		(void)awaiting_settle(dir, device);
 		unlinkat(dir, name, 0);
 		return -ENOENT;
 	}
 	if (!err)
 		err = message_begin(&c->stream, c->sock);
 	if (!err)
-		err = client_call(c, "ping", NULL, -1, PING_MS, &c->about);
+		err = ping(c);
 	if (err)
 		client_close(c);
 	return err;

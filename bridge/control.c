@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bridge/control_link.h"
 #include "common/cleanup.h"
@@ -43,6 +44,9 @@ enum command_id {
 	TRY_STOP,
 	DELETE,
 	UPDATE_SIZE,
+	START_RECOVERY,
+	END_RECOVERY,
+	QUIESCE,
 };
 
 static const char stuck_driver[] =
@@ -70,6 +74,12 @@ static const struct command commands[] = {
 	[DELETE] = {"delete the ublk device", UBLK_U_CMD_DEL_DEV_ASYNC, 30, stuck_driver},
 	[UPDATE_SIZE] = {"change the size of the ublk device", UBLK_U_CMD_UPDATE_SIZE, 10,
 			 stuck_driver},
+	[START_RECOVERY] = {"begin to take back the ublk device", UBLK_U_CMD_START_USER_RECOVERY,
+			    10, stuck_driver},
+	[END_RECOVERY] = {"take back the ublk device", UBLK_U_CMD_END_USER_RECOVERY, 30,
+			  stuck_driver},
+	[QUIESCE] = {"quiesce the ublk device", UBLK_U_CMD_QUIESCE_DEV, 30,
+		     "it waits for requests that are under way"},
 };
 
 struct control {
@@ -280,6 +290,27 @@ errint_t control_update_size(struct control *c, uint32_t id, uint64_t bytes)
 	errint_t err = run(c, UPDATE_SIZE, id, bytes / 512, NULL, NULL, 0);
 
 	return err ? failed(UPDATE_SIZE, id, err) : 0;
+}
+
+errint_t control_start_recovery(struct control *c, uint32_t id)
+{
+	errint_t err = run(c, START_RECOVERY, id, 0, NULL, NULL, 0);
+
+	return err && err != -EBUSY ? failed(START_RECOVERY, id, err) : err;
+}
+
+errint_t control_end_recovery(struct control *c, uint32_t id)
+{
+	errint_t err = run(c, END_RECOVERY, id, (uint64_t)getpid(), NULL, NULL, 0);
+
+	return err ? failed(END_RECOVERY, id, err) : 0;
+}
+
+errint_t control_quiesce(struct control *c, uint32_t id, unsigned ms)
+{
+	errint_t err = run(c, QUIESCE, id, ms, NULL, NULL, 0);
+
+	return err ? failed(QUIESCE, id, err) : 0;
 }
 
 /* --- connections --------------------------------------------------------------------------------

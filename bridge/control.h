@@ -62,6 +62,24 @@ MUST_CHECK errint_t control_delete(struct control *c, uint32_t id);
 MUST_CHECK errint_t control_update_size(struct control *c, uint32_t id, uint64_t bytes);
 
 /*
+ * A device that was added with UBLK_F_USER_RECOVERY, whose server has gone (state
+ * UBLK_S_DEV_QUIESCED): its requests wait for the server that begins to take it back, opens
+ * /dev/ublkcN, has all tags fetched, and ends that.  control_start_recovery() returns -EBUSY,
+ * without a message, as long as the driver has not noticed the end of the former server, of which
+ * rings hold references to /dev/ublkcN; and when there is nothing to be taken back.
+ */
+MUST_CHECK errint_t control_start_recovery(struct control *c, uint32_t id);
+MUST_CHECK errint_t control_end_recovery(struct control *c, uint32_t id);
+
+/*
+ * Keeps new requests from the server: they wait in the block layer.  Fetches that wait for one come
+ * back with -ENODEV; those of requests under way do after another call.  Needs UBLK_F_QUIESCE, also
+ * of the device.  @ms, positive: how long to wait until a tag of each queue is idle; -EBUSY after
+ * that.
+ */
+MUST_CHECK errint_t control_quiesce(struct control *c, uint32_t id, unsigned ms);
+
+/*
  * What carries commands to the driver; tests have one of their own.  All of it is called on the
  * connection's thread, one command at a time, and may block.
  */

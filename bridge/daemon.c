@@ -13,6 +13,7 @@
 
 #include "bridge/log_sink.h"
 #include "bridge/process.h"
+#include "bridge/supervisor.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
@@ -27,6 +28,8 @@ static void ready(void *arg, const char *path)
 {
 	int *report = arg;
 
+	if (*report < 0)
+		return; /* of one that was started again */
 	log_sink_end_report();
 	report_ready(*report, path);
 	close(*report);
@@ -51,20 +54,61 @@ static errint_t detach_process(void)
 	return 0;
 }
 
-static errint_t run(const struct daemon_opts *opts, int *report)
+/* For the bridge, or its supervisor. */
+static errint_t prepare(const struct daemon_opts *opts, int report)
 {
-	struct bridge_parts parts = *opts->parts;
-	errint_t err;
+	errint_t err = log_sink_begin(opts->bridge.log_file, report);
 
-	process_set_name();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	err = log_sink_begin(opts->log_file, *report);
-	if (!err)
-		err = detach_process();
+	return err ? err : detach_process();
+}
+
+static errint_t serve(const struct bridge_opts *opts, const struct bridge_parts *given, int *report)
+{
+	struct bridge_parts parts = *given;
+
+	process_set_name();
 	parts.ready = ready;
 	parts.ready_arg = report;
-	return err ? err : bridge_run(&opts->bridge, &parts);
+	return bridge_run(opts, &parts);
+}
+
+/* What the supervisor starts again. */
+struct served {
+	struct bridge_opts opts;
+	const struct bridge_parts *parts;
+	int report;
+};
+
+static errint_t serve_again(void *arg, const struct device_state *takeover)
+{
+	struct served *s = arg;
+
+	if (takeover)
+		s->opts.takeover = takeover;
+	return serve(&s->opts, s->parts, &s->report);
+}
+
+/* The first bridge is the one that reports. */
+static void first_started(void *arg)
+{
+	struct served *s = arg;
+
+	log_sink_end_report();
+	close(s->report);
+	s->report = -1;
+}
+
+static errint_t run(const struct daemon_opts *opts, int *report)
+{
+	struct served s = {.opts = opts->bridge, .parts = opts->parts, .report = *report};
+	const struct supervised bridge = {.run = serve_again, .started = first_started, .arg = &s};
+	errint_t err = prepare(opts, *report);
+
+	if (err)
+		return err;
+	return s.opts.restart ? supervisor_run(&bridge) : serve(&s.opts, s.parts, &s.report);
 }
 
 /* --- the command's process ----------------------------------------------------------------------
@@ -126,7 +170,7 @@ errint_t daemon_run(const struct daemon_opts *opts, void (*ready_fn)(void *arg, 
 		    void *arg)
 {
 	struct bridge_parts parts = *opts->parts;
-	errint_t err = log_sink_begin(opts->log_file ? opts->log_file : "-", -1);
+	errint_t err = log_sink_begin(opts->bridge.log_file ? opts->bridge.log_file : "-", -1);
 
 	if (err)
 		return err;

@@ -12,13 +12,12 @@ struct daemon_opts {
 	struct bridge_opts bridge;
 	/* The composition; ready is daemon.c's own. */
 	const struct bridge_parts *parts;
-	const char *log_file; /* absolute path; NULL: the system log */
 };
 
 /*
- * Starts a bridge in a process of its own, and waits until its device answers; @device is set to
- * its path.  Messages of the start are shown as this process's.  On failure the other process has
- * ended, or was killed.  Call with one thread.
+ * Starts a bridge in a process of its own, with bridge_opts.restart under a supervisor, and waits
+ * until its device answers; @device is set to its path.  Messages of the start are shown as this
+ * process's.  On failure the other process has ended, or was killed.  Call with one thread.
  */
 MUST_CHECK errint_t daemon_start(const struct daemon_opts *opts, char device[REPORT_DEVICE_MAX]);
 

@@ -35,7 +35,16 @@ struct device_ops {
 	 * thread.  May be NULL. */
 	void (*describe)(struct device *d, struct json_build *o);
 
-	/* Frees a device that was stopped. */
+	/*
+	 * Leaves the device to another process, which takes it back: requests wait in the kernel
+	 * meanwhile.  *drained: those that had come are done, nothing of the device uses the image
+	 * any more; else nothing has changed, and ending this process is what leaves the device.
+	 * For devices that are recoverable; does not fail otherwise than by not draining, message
+	 * logged.  NULL where no device is.
+	 */
+	void (*hand_over)(struct device *d, bool *drained);
+
+	/* Frees a device that was stopped, or was left to another process. */
 	void (*free)(struct device *d);
 };
 
@@ -44,6 +53,7 @@ struct device {
 	const struct device_ops *ops;
 	char path[64];		   /* "/dev/ublkb0" */
 	struct mode_choice choice; /* how it is served, and why not better */
+	bool recoverable;	   /* it outlives its bridge, which can be replaced */
 	int gone_fd;		   /* readable when it went away by itself; -1: it cannot */
 };
 

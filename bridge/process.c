@@ -115,16 +115,21 @@ static void lower_oom_score(void)
 		log_info("cannot protect the bridge from being killed for want of memory");
 }
 
+void process_set_flusher(void)
+{
+	/* Threads inherit it. */
+	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0))
+		log_warn("cannot set PR_SET_IO_FLUSHER (%m): with too little memory the device "
+			 "may hang");
+}
+
 errint_t process_prepare(void)
 {
 	errint_t err = leave_namespace();
 
 	if (err)
 		return err;
-	/* Threads inherit it. */
-	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0))
-		log_warn("cannot set PR_SET_IO_FLUSHER (%m): with too little memory the device "
-			 "may hang");
+	process_set_flusher();
 	lower_oom_score();
 	/* Nothing is allocated on the way of a request, so few arenas do for many threads, and a
 	 * free buffer goes back to the kernel. */

@@ -20,6 +20,10 @@
  */
 MUST_CHECK errint_t process_prepare(void);
 
+/* Memory is never gained by writing to a device: while one awaits recovery, that would wait for
+ * this very process.  Part of process_prepare(); may come before. */
+void process_set_flusher(void);
+
 /* Its name in ps(1): "ublk-bridge". */
 void process_set_name(void);
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # The sources of bridge/, listed once.
 bridge_sources = \
+	%D%/awaiting.c \
+	%D%/awaiting.h \
 	%D%/block_devices.c \
 	%D%/block_devices.h \
 	%D%/bridge.c \
@@ -8,6 +10,7 @@ bridge_sources = \
 	%D%/bridge_info.c \
 	%D%/bridge_info.h \
 	%D%/bridge_priv.h \
+	%D%/bridge_state.c \
 	%D%/client.c \
 	%D%/client.h \
 	%D%/control.c \
@@ -39,6 +42,14 @@ bridge_sources = \
 	%D%/runtime_dir.h \
 	%D%/socket.c \
 	%D%/socket.h \
+	%D%/state_file.c \
+	%D%/state_file.h \
+	%D%/supervisor.c \
+	%D%/supervisor.h \
 	%D%/ublk_abi.h \
 	%D%/ublk_device.c \
-	%D%/ublk_device.h
+	%D%/ublk_device.h \
+	%D%/ublk_device_priv.h \
+	%D%/ublk_recover.c \
+	%D%/write_out.c \
+	%D%/write_out.h

@@ -32,39 +32,17 @@
 #include "bridge/in_use.h"
 #include "bridge/params.h"
 #include "bridge/queue.h"
+#include "bridge/ublk_device_priv.h"
+#include "bridge/write_out.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
 enum {
-	NODE_SECONDS = 15, /* for a node in /dev to appear and be accessible */
-	POLL_MS = 5,	   /* between looks at it */
-	GONE_SECONDS = 5,  /* for the nodes of a deleted device to go */
+	NODE_SECONDS = 15,    /* for a node in /dev to appear and be accessible */
+	POLL_MS = 5,	      /* between looks at it */
+	GONE_SECONDS = 5,     /* for the nodes of a deleted device to go */
+	CACHED_SECONDS = 120, /* for what is cached to be written */
 };
-
-struct queue_slot {
-	struct bridge_queue *queue; /* NULL: not made yet */
-	void *descs;		    /* MAP_FAILED: not mapped yet */
-};
-
-struct ublk_device {
-	struct device dev;
-	struct control *control;
-	uint32_t id;
-	uint64_t features;
-	unsigned depth;
-	bool read_only;
-	bool started;	 /* /dev/ublkbN was made */
-	bool added;	 /* the driver has the device */
-	int char_fd;	 /* /dev/ublkcN */
-	size_t desc_len; /* bytes of one queue's descriptors, whole pages */
-	unsigned nqueues;
-	struct queue_slot queues[BRIDGE_MAX_QUEUES];
-};
-
-static struct ublk_device *ublk_of(struct device *d)
-{
-	return (struct ublk_device *)d;
-}
 
 /* --- waiting for nodes --------------------------------------------------------------------------
  */
@@ -129,6 +107,31 @@ static void wait_gone(const char *path)
  * ---------------------------------------------------------------------------------------
  */
 
+void ublk_device_set(struct ublk_device *u, const struct ublksrv_ctrl_dev_info *info)
+{
+	u->id = info->dev_id;
+	u->flags = info->flags;
+	u->mark = info->ublksrv_flags;
+	u->nqueues = info->nr_hw_queues;
+	u->depth = info->queue_depth;
+	snprintf(u->dev.path, sizeof(u->dev.path), "/dev/ublkb%" PRIu32, u->id);
+}
+
+errint_t ublk_device_promise(struct ublk_device *u, const struct ublk_device_config *cfg)
+{
+	return cfg->recovery ? cfg->promise(cfg->promise_arg, &u->dev, u->id, u->mark) : 0;
+}
+
+/* What the device is added with. */
+static uint64_t device_flags(const struct ublk_device_config *cfg)
+{
+	uint64_t flags = mode_flags(cfg->choice->mode);
+
+	if (cfg->recovery)
+		flags |= UBLK_RECOVERY_FLAGS | (cfg->features & UBLK_F_QUIESCE);
+	return flags;
+}
+
 static errint_t add_device(struct ublk_device *u, const struct ublk_device_config *cfg)
 {
 	struct ublksrv_ctrl_dev_info info = {
@@ -138,20 +141,17 @@ static errint_t add_device(struct ublk_device *u, const struct ublk_device_confi
 		.dev_id = UINT32_MAX,
 		.ublksrv_pid = getpid(),
 		.ublksrv_flags = dead_device_mark(getpid()),
-		.flags = mode_flags(cfg->choice->mode),
+		.flags = device_flags(cfg),
 	};
+	const uint64_t wanted = info.flags;
 	errint_t err = control_add(u->control, &info);
 
 	if (err)
 		return err;
 	u->added = true;
-	u->id = info.dev_id;
-	u->nqueues = info.nr_hw_queues;
-	u->depth = info.queue_depth;
-	snprintf(u->dev.path, sizeof(u->dev.path), "/dev/ublkb%" PRIu32, u->id);
+	ublk_device_set(u, &info);
 	if (u->nqueues > cfg->queues || !u->nqueues || u->depth != cfg->depth ||
-	    info.max_io_buf_bytes < BRIDGE_REQUEST_MAX ||
-	    ~info.flags & mode_flags(cfg->choice->mode))
+	    info.max_io_buf_bytes < BRIDGE_REQUEST_MAX || ~info.flags & wanted)
 		return log_fail(-ENOTSUP,
 				"the ublk driver made device %" PRIu32 " with %u queues of %u, "
 				"requests of %" PRIu32 " bytes and flags %#" PRIx64
@@ -178,7 +178,7 @@ static errint_t set_params(struct ublk_device *u, const struct ublk_device_confi
 	return control_set_params(u->control, u->id, &params);
 }
 
-static errint_t open_char(struct ublk_device *u)
+errint_t ublk_device_open_char(struct ublk_device *u)
 {
 	struct ublk_params params;
 	char path[64];
@@ -234,8 +234,7 @@ static errint_t make_queue(struct ublk_device *u, const struct ublk_device_confi
 	return bridge_queue_new(&qc, &u->queues[q].queue);
 }
 
-/* Each queue fetches all its tags; then the device can start. */
-static errint_t start_queues(struct ublk_device *u, const struct ublk_device_config *cfg)
+errint_t ublk_device_start_queues(struct ublk_device *u, const struct ublk_device_config *cfg)
 {
 	errint_t err = 0;
 
@@ -274,11 +273,7 @@ static errint_t wait_answers(struct ublk_device *u, uint64_t size)
  * ---------------------------------------------------------------------------------------
  */
 
-/*
- * Waits for the queues to end, and frees what refers to /dev/ublkcN.  The device was stopped, or
- * never started: then closing it is what brings the tags back.
- */
-static void end_queues(struct ublk_device *u)
+void ublk_device_end_queues(struct ublk_device *u)
 {
 	for (unsigned q = 0; q < u->nqueues; q++) {
 		struct queue_slot *s = &u->queues[q];
@@ -322,7 +317,7 @@ static errint_t take_down(struct ublk_device *u)
 	if (err == -ETIMEDOUT)
 		return err; /* the queues will not end either */
 	u->started = false;
-	end_queues(u);
+	ublk_device_end_queues(u);
 	return delete_device(u);
 }
 
@@ -342,7 +337,12 @@ static errint_t ublk_stop(struct device *d, bool force)
 		if (err == -EBUSY)
 			return in_use_refuse(u->dev.path, "somebody has it open");
 	}
-	return err ? err : take_down(u);
+	if (err)
+		return err;
+	/* Nothing is cached for a device that nobody uses. */
+	if (force && u->dev.recoverable)
+		write_out(u->dev.path, CACHED_SECONDS);
+	return take_down(u);
 }
 
 static errint_t ublk_resize(struct device *d, uint64_t size)
@@ -380,6 +380,7 @@ static const struct device_ops ublk_device_ops = {
 	.stop = ublk_stop,
 	.resize = ublk_resize,
 	.describe = ublk_describe,
+	.hand_over = ublk_hand_over,
 	.free = ublk_free,
 };
 
@@ -390,9 +391,11 @@ static errint_t bring_up(struct ublk_device *u, const struct ublk_device_config 
 	if (!err)
 		err = set_params(u, cfg);
 	if (!err)
-		err = open_char(u);
+		err = ublk_device_open_char(u);
 	if (!err)
-		err = start_queues(u, cfg);
+		err = ublk_device_start_queues(u, cfg);
+	if (!err)
+		err = ublk_device_promise(u, cfg);
 	if (!err)
 		err = control_start(u->control, u->id);
 	if (err)
@@ -401,17 +404,19 @@ static errint_t bring_up(struct ublk_device *u, const struct ublk_device_config 
 	return wait_answers(u, image_size(cfg->image));
 }
 
-errint_t ublk_device_new(const struct ublk_device_config *cfg, struct device **out)
+static errint_t ublk_device_alloc(const struct ublk_device_config *cfg, struct ublk_device **out)
 {
 	struct ublk_device *u = calloc(1, sizeof(*u));
-	errint_t err;
 
 	if (!u) {
 		control_close(cfg->control);
 		return log_err(-ENOMEM, "cannot make a ublk device");
 	}
 	*u = (struct ublk_device){
-		.dev = {.ops = &ublk_device_ops, .choice = *cfg->choice, .gone_fd = -1},
+		.dev = {.ops = &ublk_device_ops,
+			.choice = *cfg->choice,
+			.recoverable = cfg->recovery,
+			.gone_fd = -1},
 		.control = cfg->control,
 		.features = cfg->features,
 		.read_only = cfg->read_only,
@@ -419,8 +424,20 @@ errint_t ublk_device_new(const struct ublk_device_config *cfg, struct device **o
 	};
 	for (unsigned q = 0; q < BRIDGE_MAX_QUEUES; q++)
 		u->queues[q].descs = MAP_FAILED;
+	*out = u;
 	u->dev.gone_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	err = u->dev.gone_fd < 0 ? log_errno("cannot make an event descriptor") : bring_up(u, cfg);
+	return u->dev.gone_fd < 0 ? log_errno("cannot make an event descriptor") : 0;
+}
+
+errint_t ublk_device_new(const struct ublk_device_config *cfg, struct device **out)
+{
+	struct ublk_device *u = NULL;
+	errint_t err = ublk_device_alloc(cfg, &u);
+
+	if (!u)
+		return err;
+	if (!err)
+		err = bring_up(u, cfg);
 	if (!err) {
 		*out = &u->dev;
 		return 0;
@@ -429,5 +446,18 @@ errint_t ublk_device_new(const struct ublk_device_config *cfg, struct device **o
 	 * what its queues use. */
 	if (!take_down(u))
 		ublk_free(&u->dev);
+	return err;
+}
+
+errint_t ublk_device_take_back(const struct ublk_device_config *cfg, uint32_t id,
+			       struct device **out)
+{
+	struct ublk_device *u = NULL;
+	errint_t err = ublk_device_alloc(cfg, &u);
+
+	if (!err)
+		err = ublk_device_recover(u, cfg, id);
+	if (!err)
+		*out = &u->dev;
 	return err;
 }

@@ -20,8 +20,17 @@ struct ublk_device_config {
 	struct engine *engine;
 	struct pool *pool;
 	bool read_only;
+	bool recovery;	 /* the device outlives this process */
 	unsigned queues; /* 1..BRIDGE_MAX_QUEUES; the driver may make it less */
 	unsigned depth;	 /* 1..BRIDGE_MAX_DEPTH */
+
+	/*
+	 * With @recovery: called when the device has its number and nobody can use it yet; on
+	 * return all is recorded that its next server needs.  @mark tells the device from another
+	 * one that has its number later.  An error, message logged, is the result of the whole.
+	 */
+	errint_t (*promise)(void *arg, const struct device *d, uint32_t id, uint64_t mark);
+	void *promise_arg;
 };
 
 /*
@@ -30,5 +39,23 @@ struct ublk_device_config {
  * started.  Errors are those of the driver and of io_uring, or -ETIMEDOUT; messages are logged.
  */
 MUST_CHECK errint_t ublk_device_new(const struct ublk_device_config *cfg, struct device **out);
+
+/* Has the driver, with @features, devices that outlive their server? */
+bool ublk_device_can_recover(uint64_t features);
+
+/*
+ * Waits, for a minute at most, until device @id can be taken back: its server has ended, with all
+ * that refers to /dev/ublkcN.  @mark as it was given to promise().  -ENODEV: it is not there any
+ * more, -EBUSY: it is still being served; messages are logged.
+ */
+MUST_CHECK errint_t ublk_device_wait_quiesced(struct control *c, uint32_t id, uint64_t mark);
+
+/*
+ * The same as ublk_device_new(), for a device that is there and waits for a server; queues and
+ * depth are its own.  On failure the device goes on waiting, but not before this process has ended:
+ * what has begun is left as it is.
+ */
+MUST_CHECK errint_t ublk_device_take_back(const struct ublk_device_config *cfg, uint32_t id,
+					  struct device **out);
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef CLI_ATTACHED_VIEW_H
 #define CLI_ATTACHED_VIEW_H
 
+#include <jansson.h>
 #include <limits.h>
 
 #include "bridge/client.h"
@@ -19,5 +20,11 @@ MUST_CHECK errint_t attached_view_open(struct bridge_client *c, int *root);
  * -ENOENT and others, message logged with @image, what the user named. */
 MUST_CHECK errint_t attached_view_file(int root, const char *image, const char *snapshot,
 				       const char *file, int *fd);
+
+/* Where views of the image are mounted, an array of paths; NULL: nowhere, or it cannot be told. */
+json_t *attached_view_list(struct bridge_client *c);
+
+/* The bridge has ended: unmounts those views that nobody serves any more.  NULL is allowed. */
+void attached_view_unmount(json_t *views);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bridge/awaiting.h"
 #include "bridge/daemon.h"
 #include "bridge/params.h"
 #include "bridge/runtime_dir.h"
@@ -15,14 +16,23 @@
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/serve.h"
+#include "cli/take_back.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
 struct attach_opts {
 	const char *name, *log;
-	int mode; /* enum bridge_mode */
+	int mode;     /* enum bridge_mode */
+	int recovery; /* enum bridge_recovery */
 	unsigned queues, depth;
-	bool read_only, foreground, json;
+	bool read_only, foreground, restart, json;
+};
+
+static const char *const recovery_words[] = {
+	[BRIDGE_RECOVERY_AUTO] = "auto",
+	[BRIDGE_RECOVERY_REQUIRE] = "require",
+	[BRIDGE_RECOVERY_OFF] = "off",
+	NULL,
 };
 
 /* What does not need the image to be seen as wrong. */
@@ -38,6 +48,8 @@ static errint_t check_options(struct invocation *inv)
 		return usage_error(inv, "--queues: at most %u", BRIDGE_MAX_QUEUES);
 	if (o->depth > BRIDGE_MAX_DEPTH)
 		return usage_error(inv, "--depth: at most %u", BRIDGE_MAX_DEPTH);
+	if (o->restart && o->recovery == BRIDGE_RECOVERY_OFF)
+		return usage_error(inv, "--restart needs recovery, so not --recovery=off");
 	return 0;
 }
 
@@ -102,9 +114,14 @@ static errint_t attach(struct invocation *inv, const char *image, const char *lo
 	if (err)
 		return err;
 	const struct daemon_opts opts = {
-		.bridge = {.image = image, .name = o->name, .read_only = o->read_only},
+		.bridge = {.image = image,
+			   .name = o->name,
+			   .log_file = log,
+			   .read_only = o->read_only,
+			   .foreground = o->foreground,
+			   .restart = o->restart && !o->foreground,
+			   .recovery = (enum bridge_recovery)o->recovery},
 		.parts = &parts,
-		.log_file = log,
 	};
 	if (o->foreground) {
 		err = daemon_run(&opts, ready, &result);
@@ -117,17 +134,49 @@ static errint_t attach(struct invocation *inv, const char *image, const char *lo
 	return err;
 }
 
+/* The image has a device that awaits recovery. */
+static errint_t attach_again(const struct attach_opts *o, const struct device_state *s)
+{
+	struct result result = {.json = o->json, .image = s->image};
+	errint_t err;
+
+	if (!o->restart)
+		return log_fail(
+			-EBUSY,
+			"%s is attached as %s, which awaits recovery, as its bridge has died: "
+			"\"ublk-img recover %s\" takes it back (as attach --restart does), "
+			"\"ublk-img detach --force %s\" gives up what was not flushed",
+			s->image, s->device, s->device, s->device);
+	if (o->read_only != s->read_only)
+		return log_fail(-EBUSY,
+				"%s awaits recovery as %s, which %s be written; --read-only "
+				"is for new devices",
+				s->image, s->device, s->read_only ? "cannot" : "can");
+	if (o->foreground)
+		return take_back_here(s, ready, &result);
+	err = take_back(s, true);
+	if (!err)
+		ready(&result, s->device);
+	return err;
+}
+
 static errint_t run_attach(struct invocation *inv)
 {
 	const struct attach_opts *o = inv->opts;
 	CLEANUP(free) char *image = NULL, *log = NULL;
+	CLEANUP(free) struct device_state *state = NULL;
 	errint_t err = check_options(inv);
 
 	if (!err)
 		err = absolute(inv->args[0], &image);
 	if (!err && o->log)
 		err = absolute_log(o->log, &log);
+	if (err)
+		return err;
+	err = awaiting_find_image(image, &state);
 	if (!err)
+		return attach_again(o, state);
+	if (err == -ENOENT)
 		err = attached_refuse(image, !o->read_only);
 	return err ? err : attach(inv, image, log);
 }
@@ -171,6 +220,24 @@ static const struct cmd_option options[] = {
 		.set = option_count,
 		.offset = offsetof(struct attach_opts, depth),
 		.help = "Requests that a queue takes at a time: 1 to 1024. Default: 128.",
+	},
+	{
+		.name = "recovery",
+		.arg = "WHEN",
+		.words = recovery_words,
+		.set = option_word,
+		.offset = offsetof(struct attach_opts, recovery),
+		.help = "Whether the device outlives the process that serves it, so that it can be taken "
+			"back (see recover): auto (where that is possible; the default), require, or "
+			"off.",
+	},
+	{
+		.name = "restart",
+		.set = option_flag,
+		.offset = offsetof(struct attach_opts, restart),
+		.help = "Start the serving process again when it dies, up to 5 times within a minute. If "
+			"the image has a device that awaits recovery, take that back. With "
+			"--foreground it is for the service manager to start it again.",
 	},
 	{
 		.name = "foreground",
@@ -220,8 +287,11 @@ const struct command cmd_attach = {
 		"--queues and --depth are of no use for it. \"ublk-img list --json\" tells which mode is in "
 		"use, and why not a better one.\n\n"
 		"SIGTERM ends the serving process: what is cached is written out, the device goes "
-		"away, the image is closed. If the process is killed, requests on the device fail, "
-		"and the image loses only what was not flushed.",
+		"away, the image is closed. If the process is killed, the device stays and requests on it "
+		"wait, until recover, or --restart, has a new process take it back, with everything that "
+		"was acknowledged. Where there is no recovery (mode loop, --recovery=off, no "
+		"runtime directory with 5 MiB of space in memory), requests fail instead, and the image "
+		"loses what was not flushed.",
 	.examples = examples,
 	.run = run_attach,
 };

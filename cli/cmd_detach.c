@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "bridge/awaiting.h"
 #include "bridge/client.h"
+#include "cli/attached_view.h"
 #include "cli/commands.h"
 #include "cli/json_output.h"
 #include "cli/options.h"
 #include "common/cleanup.h"
 #include "common/log.h"
-#include "fuse/session.h"
 
 /* Writing out what is cached for a device takes its time. */
 #define DETACH_MS 180000
 #define GONE_MS	  30000
-#define VIEWS_MS  20000
 
 struct detach_opts {
 	bool all, force, json;
@@ -27,51 +28,17 @@ struct detach {
 	errint_t err; /* the first */
 };
 
-/* Where views of the image are mounted; NULL: nowhere, or it cannot be told. */
-static json_t *mounted_views(struct bridge_client *c)
-{
-	json_t *result = NULL, *views;
-	errint_t err = client_call(c, "views", NULL, -1, VIEWS_MS, &result);
-
-	if (err)
-		return NULL;
-	views = json_incref(json_object_get(result, "views"));
-	json_decref(result);
-	return views;
-}
-
-/* Nobody answers there any more. */
-static void unmount_views(json_t *views)
-{
-	json_t *dir;
-	size_t i;
-
-	json_array_foreach(views, i, dir)
-	{
-		const char *path = json_string_value(dir);
-
-		if (!session_is_mounted(path) || !session_is_dead(path))
-			continue;
-		if (session_unmount(path, true))
-			log_warn("%s: a view of the image is left there; \"ublk-img umount %s\" "
-				 "removes it",
-				 path, path);
-		else
-			log_warn("the view on %s has ended with the device", path);
-	}
-}
-
 static errint_t detach_one(struct detach *d, struct bridge_client *c)
 {
 	const char *device = client_text(c, "device");
-	json_t *views = mounted_views(c);
+	json_t *views = attached_view_list(c);
 	errint_t err = client_call(c, "detach", json_pack("{s:b}", "force", d->force), -1,
 				   DETACH_MS, NULL);
 
 	if (!err)
 		err = client_wait_gone(c, GONE_MS);
 	if (!err)
-		unmount_views(views);
+		attached_view_unmount(views);
 	json_decref(views);
 	if (err)
 		return err;
@@ -91,17 +58,71 @@ static bool visit(void *arg, struct bridge_client *c)
 	return true; /* one that is in use does not keep the others */
 }
 
+/* ---- devices that await recovery --------------------------------------------------------- */
+
+static void tell_lost(const struct device_state *s, uint64_t lost)
+{
+	if (lost == UINT64_MAX)
+		log_warn(
+			"%s is removed; how much of what it had acknowledged is lost cannot be told",
+			s->device);
+	else if (lost)
+		log_warn("%s is removed; %" PRIu64
+			 " changes that it had acknowledged, and nobody had "
+			 "flushed, are lost",
+			 s->device, lost);
+	else
+		log_info("%s is removed; nothing that it had acknowledged is lost", s->device);
+}
+
+static errint_t remove_awaiting(struct detach *d, const struct device_state *s)
+{
+	uint64_t lost;
+	errint_t err;
+
+	if (!d->force)
+		return log_fail(
+			-EBUSY,
+			"%s (%s) awaits recovery, its bridge has died: \"ublk-img recover "
+			"%s\" takes it back, after which it can be detached; --force removes "
+			"it without what was not flushed",
+			s->device, s->image, s->device);
+	err = awaiting_remove(s, &lost);
+	if (err)
+		return err;
+	tell_lost(s, lost);
+	if (d->gone)
+		json_append_text(d->gone, s->device);
+	return 0;
+}
+
+static bool visit_awaiting(void *arg, const struct device_state *s)
+{
+	struct detach *d = arg;
+	errint_t err = remove_awaiting(d, s);
+
+	if (err && !d->err)
+		d->err = err;
+	return true;
+}
+
+/* ------------------------------------------------------------------------------------------ */
+
 static errint_t detach_named(struct detach *d, const char *what)
 {
 	CLEANUP(client) struct bridge_client c;
+	CLEANUP(free) struct device_state *state = NULL;
 	errint_t err = client_find(what, &c);
 
+	if (err != -ENOENT)
+		return err ? err : detach_one(d, &c);
+	err = awaiting_find(what, &state);
 	if (err == -ENOENT)
 		return log_fail(err,
 				"%s: no such device, image or name is attached; \"ublk-img "
 				"list\" shows what is",
 				what);
-	return err ? err : detach_one(d, &c);
+	return err ? err : remove_awaiting(d, state);
 }
 
 static errint_t run_detach(struct invocation *inv)
@@ -121,6 +142,7 @@ static errint_t run_detach(struct invocation *inv)
 	}
 	if (o->all) {
 		err = client_visit_all(visit, &d);
+		err = err ? err : awaiting_visit(visit_awaiting, &d);
 		err = err ? err : d.err;
 	} else {
 		err = detach_named(&d, inv->args[0]);
@@ -145,7 +167,8 @@ static const struct cmd_option options[] = {
 		.name = "force",
 		.set = option_flag,
 		.offset = offsetof(struct detach_opts, force),
-		.help = "Detach also a device that is in use: whoever uses it gets I/O errors.",
+		.help = "Detach also a device that is in use, or awaits recovery: whoever uses it gets "
+			"I/O errors.",
 	},
 	OPTION_JSON(struct detach_opts),
 	{.name = NULL},
@@ -169,7 +192,8 @@ const struct command cmd_detach = {
 	.help = "Takes away the block device that attach made, and closes its image. Everything that "
 		"was written to the device is in the image when the command ends.\n\n"
 		"A device that is mounted, or open in a process, is not taken away; the message says "
-		"where.",
+		"where. With --force it is, and so is one that awaits recovery (see recover): what it had "
+		"acknowledged, and nobody had flushed, is then lost.",
 	.examples = examples,
 	.run = run_detach,
 };

@@ -30,6 +30,8 @@ const struct command *const commands[] = {
 	&cmd_attach,
 	&cmd_detach,
 	&cmd_list,
+	&cmd_recover,
+	&cmd_upgrade,
 	&cmd_mount,
 	&cmd_umount,
 	&cmd_help,

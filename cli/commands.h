@@ -18,6 +18,7 @@ extern const struct command cmd_list;
 extern const struct command cmd_map;
 extern const struct command cmd_measure;
 extern const struct command cmd_mount;
+extern const struct command cmd_recover;
 extern const struct command cmd_resize;
 extern const struct command cmd_snapshot_create;
 extern const struct command cmd_snapshot_delete;
@@ -26,6 +27,7 @@ extern const struct command cmd_snapshot_list;
 extern const struct command cmd_snapshot_rename;
 extern const struct command cmd_snapshot_rollback;
 extern const struct command cmd_umount;
+extern const struct command cmd_upgrade;
 
 /* In the order in which help lists them; ends with NULL. */
 extern const struct command *const commands[];

@@ -5,25 +5,33 @@
 
 #include <assert.h>
 
+#include "bridge/awaiting.h"
+#include "bridge/runtime_dir.h"
 #include "cli/attached.h"
-
+#include "common/cleanup.h"
 #include "common/fault.h"
 
 errint_t image_file_open_as(const char *path, const struct image_file_opts *o, struct image_file *f)
 {
-	const struct image_open_opts opts = {
+	struct image_open_opts opts = {
 		.read_only = !o->write,
 		.accept_delta = o->accept_delta,
 		.accept_applying = o->accept_applying,
 		.keeps_content = o->keeps_content,
 	};
+	struct vj_state state = {.device_exists = awaiting_device_exists};
 	unsigned flags =
 		(o->write ? 0 : STORE_FILE_READ_ONLY) | (o->stream ? STORE_FILE_BUFFERED : 0);
+	CLEANUP(close) int dir = -1;
 	errint_t err;
 
 	assert(!o->stream || !o->write);
 	*f = (struct image_file){0};
 	err = attached_refuse(path, o->write);
+	if (!err && !runtime_dir_open(false, &dir)) {
+		state.dir = dir;
+		opts.state = &state;
+	}
 	if (!err)
 		err = store_file_open(path, flags, &f->store);
 	if (!err)

@@ -37,22 +37,53 @@ static void find_facts(struct bridge *b, struct mode_facts *f, struct control **
 	f->driver = control_open(control, &f->features);
 }
 
-static errint_t make_ublk(const struct serve *s, struct bridge *b, struct control *control,
-			  uint64_t features, const struct mode_choice *choice, struct device **out)
+static errint_t promise(void *arg, const struct device *d, uint32_t id, uint64_t mark)
 {
-	const struct ublk_device_config cfg = {
-		.control = control,
-		.features = features,
+	return bridge_promise(arg, d, id, mark);
+}
+
+static struct ublk_device_config ublk_config(const struct serve *s, struct bridge *b,
+					     const struct mode_choice *choice)
+{
+	return (struct ublk_device_config){
 		.choice = choice,
 		.image = bridge_image(b),
 		.engine = bridge_engine(b),
 		.pool = bridge_pool(b),
 		.read_only = bridge_opts(b)->read_only,
+		.recovery = bridge_wants_recovery(b),
 		.queues = s->queues ? s->queues : params_default_queues(processors()),
 		.depth = s->depth ? s->depth : BRIDGE_DEFAULT_DEPTH,
+		.promise = promise,
+		.promise_arg = b,
 	};
+}
 
-	return ublk_device_new(&cfg, out);
+static errint_t make_ublk(const struct serve *s, struct bridge *b, struct control *control,
+			  uint64_t features, const struct mode_choice *choice, struct device **out)
+{
+	struct ublk_device_config cfg = ublk_config(s, b, choice);
+	errint_t err = 0;
+
+	cfg.control = control;
+	cfg.features = features;
+	if (cfg.recovery && !ublk_device_can_recover(features)) {
+		err = bridge_no_recovery(b, "the ublk driver of this kernel has no recovery");
+		cfg.recovery = false;
+	}
+	if (err) {
+		control_close(control);
+		return err;
+	}
+	err = ublk_device_new(&cfg, out);
+	if (!err || !bridge_promise_failed(b))
+		return err;
+	/* The flag is one that a device is added with. */
+	err = bridge_no_recovery(b, "there is no volatile journal");
+	if (!err)
+		err = control_open(&cfg.control, &cfg.features);
+	cfg.recovery = false;
+	return err ? err : ublk_device_new(&cfg, out);
 }
 
 static errint_t make_loop(const struct serve *s, struct bridge *b, const struct mode_choice *choice,
@@ -66,6 +97,12 @@ static errint_t make_loop(const struct serve *s, struct bridge *b, const struct 
 		.read_only = bridge_opts(b)->read_only,
 	};
 
+	if (bridge_wants_recovery(b)) {
+		errint_t err = bridge_no_recovery(b, "mode loop has no recovery");
+
+		if (err)
+			return err;
+	}
 	if (s->mode == BRIDGE_MODE_AUTO)
 		log_warn("%s; a loop device on FUSE is made instead, which works but is slower",
 			 choice->why);
@@ -92,6 +129,31 @@ static void make_methods(struct serve *s, struct bridge *b)
 	memcpy(s->methods, methods, sizeof(methods));
 }
 
+/* The driver answers from here on until the device has been made. */
+static errint_t wait_device(void *arg, struct bridge *b)
+{
+	const struct device_state *state = bridge_opts(b)->takeover;
+	struct serve *s = arg;
+	errint_t err = control_open(&s->control, &s->features);
+
+	if (err)
+		return log_err(err, "%s cannot be taken back: the ublk driver does not answer",
+			       state->device);
+	return ublk_device_wait_quiesced(s->control, state->id, state->mark);
+}
+
+static errint_t take_back(struct serve *s, struct bridge *b, struct device **out)
+{
+	const struct device_state *state = bridge_opts(b)->takeover;
+	struct mode_choice choice = {.mode = state->mode};
+	struct ublk_device_config cfg = ublk_config(s, b, &choice);
+
+	memcpy(choice.why, state->mode_reason, sizeof(choice.why));
+	cfg.control = s->control;
+	cfg.features = s->features;
+	return ublk_device_take_back(&cfg, state->id, out);
+}
+
 static errint_t make_device(void *arg, struct bridge *b, struct device **out)
 {
 	struct serve *s = arg;
@@ -102,6 +164,8 @@ static errint_t make_device(void *arg, struct bridge *b, struct device **out)
 
 	bridge_views_begin(s->views, b);
 	make_methods(s, b);
+	if (bridge_opts(b)->takeover)
+		return take_back(s, b, out);
 	find_facts(b, &facts, &control);
 	err = mode_choose(&facts, s->mode, &choice);
 	if (!err && choice.mode != BRIDGE_LOOP)
@@ -124,6 +188,7 @@ errint_t serve_parts(struct serve *s, struct bridge_parts *parts)
 	if (err)
 		return err;
 	*parts = (struct bridge_parts){
+		.wait_device = wait_device,
 		.make_device = make_device,
 		.end = end_views,
 		.methods = s->methods,

@@ -11,6 +11,7 @@
 #include "bridge/socket.h"
 
 struct bridge_views;
+struct control;
 
 struct serve {
 	enum bridge_mode mode; /* asked for; BRIDGE_MODE_AUTO: the best */
@@ -19,6 +20,8 @@ struct serve {
 
 	/* serve_parts()'s own. */
 	struct bridge_views *views;
+	struct control *control; /* for a device that is taken back */
+	uint64_t features;
 	struct socket_method methods[12];
 };
 

@@ -35,10 +35,12 @@ cli_library_sources = \
 	%D%/cmd_map.c \
 	%D%/cmd_measure.c \
 	%D%/cmd_mount.c \
+	%D%/cmd_recover.c \
 	%D%/cmd_resize.c \
 	%D%/cmd_snapshot.c \
 	%D%/cmd_snapshot_list.c \
 	%D%/cmd_umount.c \
+	%D%/cmd_upgrade.c \
 	%D%/command.h \
 	%D%/commands.c \
 	%D%/commands.h \
@@ -88,6 +90,8 @@ cli_library_sources = \
 	%D%/source.h \
 	%D%/suggest.c \
 	%D%/suggest.h \
+	%D%/take_back.c \
+	%D%/take_back.h \
 	%D%/terminal.c \
 	%D%/terminal.h \
 	%D%/view_log.c \

@@ -21,6 +21,7 @@
 #include "image/core.h"
 #include "image/limbo.h"
 #include "image/super.h"
+#include "image/vj_priv.h"
 
 #define CHUNK_BLOCKS 256u
 
@@ -238,6 +239,8 @@ static errint_t write_out(struct image *im, struct ckpt *c)
 static void retire(struct image *im, struct ckpt *c)
 {
 	im->super = c->sb;
+	if (im->vj)
+		vj_set_generation(im->vj, le64_get(c->sb.generation));
 	im->map.written = im->map.freezes;
 	im->journal.start = le64_get(c->sb.journal_pos);
 	for (unsigned i = 0; i < c->nold; i++)

@@ -67,6 +67,7 @@ struct image {
 	uint64_t broken_rules;
 	bool fixed_cap;	    /* dirty_cap was asked for */
 	bool keeps_content; /* see image_open_opts */
+	unsigned vj_shift;  /* slots of a new volatile journal */
 	const struct image_wait_ops *wait;
 
 	pthread_mutex_t lock;
@@ -91,6 +92,8 @@ struct image {
 	uint32_t epoch;
 	uint32_t head_parent;
 	uint64_t replayed;
+	uint64_t recovered; /* records of the volatile journal */
+	struct vj *vj;	    /* NULL: none */
 
 	struct snapshots snaps;
 	struct frozen frozen;

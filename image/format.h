@@ -59,6 +59,7 @@
 #define IDENT_MAGIC   0x01474d494b4c4255ull /* "UBLKIMG\x01" */
 #define SUPER_MAGIC   0x010042534b4c4255ull /* "UBLKSB\x00\x01" */
 #define JOURNAL_MAGIC 0x58544a55u	    /* "UJTX" */
+#define VJ_MAGIC      0x01004a564b4c4255ull /* "UBLKVJ\x00\x01" */
 
 /* Seed kinds (section 2): crc32c(uuid || le64(kind << 60 | level << 56 | index)). */
 enum seed_kind { SEED_NODE = 1, SEED_BLOB = 2, SEED_SNAPTAB = 3, SEED_ALLOC = 4 };
@@ -364,5 +365,56 @@ _Static_assert(offsetof(struct disk_txn, nblocks) == 16, "txn.nblocks");
 _Static_assert(offsetof(struct disk_txn, sb_gen) == 24, "txn.sb_gen");
 _Static_assert(offsetof(struct disk_txn, prev_crc) == 32, "txn.prev_crc");
 _Static_assert(offsetof(struct disk_txn, rec) == 64, "txn.rec");
+
+/* Section 10: the volatile journal, a file of its own. */
+#define VJ_VERSION   1u
+#define VJ_SHIFT     16u /* slots, normally */
+#define VJ_SHIFT_MIN 9u	 /* a group of records must fit */
+#define VJ_SHIFT_MAX 24u
+struct disk_vj {
+	le64 magic;
+	le32 crc; /* plain, of the bytes before generation, with this field zero */
+	le32 version;
+	uint8_t boot[16]; /* boot id of the kernel */
+	uint8_t uuid[16]; /* of the image */
+	uint8_t session[16];
+	le64 dev; /* of the image file */
+	le64 ino;
+	le32 device; /* number of the block device that is served */
+	le32 shift;  /* log2 of the number of slots */
+	uint8_t zero1[40];
+	/* Each of these changes by itself, by one store. */
+	le64 generation; /* of the newest durable superblock */
+	le32 poison;
+	uint8_t zero2[52];
+	le64 head; /* slots ever published */
+	uint8_t zero3[56];
+	le64 tail; /* slots ever retired */
+	uint8_t zero4[3832];
+};
+_Static_assert(sizeof(struct disk_vj) == UNIT_SIZE, "header of the volatile journal");
+_Static_assert(offsetof(struct disk_vj, boot) == 16, "vj.boot");
+_Static_assert(offsetof(struct disk_vj, uuid) == 32, "vj.uuid");
+_Static_assert(offsetof(struct disk_vj, session) == 48, "vj.session");
+_Static_assert(offsetof(struct disk_vj, dev) == 64, "vj.dev");
+_Static_assert(offsetof(struct disk_vj, device) == 80, "vj.device");
+_Static_assert(offsetof(struct disk_vj, shift) == 84, "vj.shift");
+_Static_assert(offsetof(struct disk_vj, generation) == 128, "vj.generation");
+_Static_assert(offsetof(struct disk_vj, poison) == 136, "vj.poison");
+_Static_assert(offsetof(struct disk_vj, head) == 192, "vj.head");
+_Static_assert(offsetof(struct disk_vj, tail) == 256, "vj.tail");
+
+struct disk_vj_slot {
+	le64 index;    /* counted from the first slot ever published */
+	le64 sequence; /* of the transaction that the record is part of */
+	le32 crc;      /* plain, of index, sequence and record */
+	le32 zero1;
+	struct disk_record rec;
+	le64 zero2;
+};
+_Static_assert(sizeof(struct disk_vj_slot) == 64, "slot of the volatile journal");
+_Static_assert(offsetof(struct disk_vj_slot, sequence) == 8, "slot.sequence");
+_Static_assert(offsetof(struct disk_vj_slot, crc) == 16, "slot.crc");
+_Static_assert(offsetof(struct disk_vj_slot, rec) == 24, "slot.rec");
 
 #endif

@@ -16,6 +16,7 @@
 #include "image/replay.h"
 #include "image/super.h"
 #include "image/tlv.h"
+#include "image/vj_priv.h"
 
 /* Default limits (docs/format.md section 15). */
 #define DIRTY_CAP   4096u
@@ -118,6 +119,8 @@ bool image_again(struct image *im, errint_t *err, struct need *need)
 
 errint_t image_fail(struct image *im, errint_t err, const char *what)
 {
+	if (im->vj && im->vj->live)
+		vj_poison(im->vj); /* before anybody can know (V6) */
 	if (!im->failed) {
 		log_err(err, "%s: %s; the image refuses further writes until it is opened again",
 			im->st->name, what);
@@ -142,6 +145,8 @@ errint_t image_sync_end(struct image *im, errint_t err, const char *what)
 	SCOPED_LOCK(&im->lock);
 	unsigned side = im->dsync_side;
 
+	if (err && im->vj)
+		vj_poison(im->vj); /* that of a recovery as well: the host has told it, once */
 	if (err)
 		err = image_fail(im, err, what);
 	/*
@@ -392,7 +397,8 @@ static errint_t start_writing(struct image *im, const struct image_open_opts *op
 {
 	errint_t err = txn_open(im, next_seq + SEQUENCE_GAP);
 
-	if (!err && getrandom(im->session, sizeof(im->session), 0) != sizeof(im->session))
+	if (!err && !opts->recover &&
+	    getrandom(im->session, sizeof(im->session), 0) != sizeof(im->session))
 		err = log_errno("%s: cannot make a session id", im->st->name);
 	raise_dirty_cap(im, im->size);
 	if (!err)
@@ -408,30 +414,67 @@ static errint_t start_writing(struct image *im, const struct image_open_opts *op
 	return err;
 }
 
-static errint_t open_image(struct image *im, const struct image_open_opts *opts)
+/* W6: what is visible may still be in a volatile cache; make it durable before building on it. */
+static errint_t sync_visible(struct image *im, const struct image_open_opts *opts)
 {
-	struct super_choice choice;
-	uint64_t next_seq;
-	errint_t err = store_lock(im->st, im->read_only ? STORE_LOCK_SHARED : STORE_LOCK_EXCLUSIVE);
+	if (RULE_BROKEN(im, open_no_sync))
+		return 0;
+	errint_t err = store_datasync(im->st);
+	if (err && opts->recover)
+		recover_poison(im, opts->recover);
+	return err;
+}
 
-	/* W6: what is visible may still be in a volatile cache; make it durable before building on
-	 * it. */
-	if (!err && !im->read_only && !RULE_BROKEN(im, open_no_sync))
-		err = store_datasync(im->st);
+static errint_t complete_super(struct image *im, const struct super_choice *choice)
+{
+	errint_t err = super_complete(im->st, &im->super, choice);
+
+	if (err && im->vj)
+		vj_poison(im->vj);
+	return err;
+}
+
+/* Lock, and read what does not depend on a journal. */
+static errint_t begin_open(struct image *im, const struct image_open_opts *opts,
+			   struct super_choice *choice)
+{
+	errint_t err = opts->recover ? recover_lock(im, opts->recover)
+				     : store_lock(im->st, im->read_only ? STORE_LOCK_SHARED
+									: STORE_LOCK_EXCLUSIVE);
+
+	if (!err && !im->read_only)
+		err = sync_visible(im, opts);
 	if (!err)
-		err = read_superblock(im, &choice);
+		err = read_superblock(im, choice);
+	if (!err && opts->recover)
+		err = recover_attach(im, opts->recover);
+	else if (!err && opts->state)
+		err = recover_pending(im, opts);
 	if (!err)
 		err = check_mode(im, opts->force);
 	if (!err)
 		err = check_content(im, opts);
-	if (!err && !choice.newest)
+	if (!err && !choice->newest)
 		err = check_newest(im);
+	return err;
+}
+
+static errint_t open_image(struct image *im, const struct image_open_opts *opts)
+{
+	struct super_choice choice;
+	uint64_t next_seq;
+	errint_t err = begin_open(im, opts, &choice);
+
 	if (!err)
 		err = read_metadata(im, &next_seq);
+	if (!err && opts->recover)
+		err = recover_replay(im, &next_seq);
 	if (!err && !im->read_only)
-		err = super_complete(im->st, &im->super, &choice);
+		err = complete_super(im, &choice);
 	if (!err && !im->read_only)
 		err = start_writing(im, opts, next_seq);
+	if (!err && opts->recover)
+		err = recover_done(im);
 	return err;
 }
 
@@ -441,11 +484,13 @@ errint_t image_open(struct store *st, const struct image_open_opts *opts, struct
 
 	if (!im)
 		return -ENOMEM;
+	assert(!opts->recover || !(opts->read_only || st->read_only));
 	im->st = st;
 	im->read_only = opts->read_only || st->read_only;
 	im->wait = opts->wait;
 	im->keeps_content = opts->keeps_content;
 	im->broken_rules = opts->broken_rules;
+	im->vj_shift = opts->vj_shift ? opts->vj_shift : VJ_SHIFT;
 	im->max_regions = opts->max_regions ? opts->max_regions : MAX_REGIONS;
 	im->alloc.first_fit = opts->first_fit;
 	im->dirty_cap = opts->dirty_cap;
@@ -478,6 +523,7 @@ void image_abandon(struct image *im)
 	journal_close(im);
 	txn_close(im);
 	free(im->guards.excl);
+	vj_detach(im->vj);
 	pthread_cond_destroy(&im->changed);
 	pthread_mutex_destroy(&im->lock);
 	free(im);
@@ -495,6 +541,10 @@ errint_t image_close(struct image *im)
 		err = limbo_drain(im);
 		if (!err)
 			err = checkpoint(im, &clean);
+		if (!err) {
+			vj_remove(im->vj);
+			im->vj = NULL;
+		}
 	}
 	image_abandon(im);
 	return err;
@@ -516,8 +566,9 @@ errint_t image_maintain(struct image *im)
 		return 0;
 	pthread_mutex_lock(&im->lock);
 	uint64_t now = now_ms();
+	bool vj_full = im->vj && vj_room(im->vj) < im->vj->slots / 4;
 	bool old_records = im->txns.open.n && (now - im->txns.last_commit_ms >= COMMIT_MS ||
-					       im->txns.open.n >= TXN_SOON_RECORDS);
+					       im->txns.open.n >= TXN_SOON_RECORDS || vj_full);
 	bool half_full = journal_free(im) < im->journal.length / 2;
 	bool ckpt = (im->map.dirty || im->snaps.dirty) &&
 		    (half_full || now - im->txns.last_ckpt_ms >= CKPT_MS ||
@@ -647,6 +698,8 @@ void image_get_info(struct image *im, struct image_info *info)
 		.used_units = im->alloc.used_units,
 		.nsnapshots = im->snaps.n,
 		.replayed = im->replayed,
+		.recovered = im->recovered,
+		.recoverable = im->vj,
 	};
 	memcpy(info->uuid, im->uuid, sizeof(info->uuid));
 	memcpy(info->creator, im->creator, sizeof(info->creator));

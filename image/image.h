@@ -15,6 +15,7 @@
 #include "common/errint.h"
 #include "image/desc.h"
 #include "image/store.h"
+#include "image/vj.h"
 
 struct content;
 struct image;
@@ -39,12 +40,18 @@ struct image_wait_ops {
 	/* Called with no lock held when the caller cannot go on until another task has; returns at
 	 * any later time. */
 	void (*wait)(void *arg);
+	/* Called where the death of the process would tell most, whatever locks are held: no other
+	 * task may run before it returns.  Only by builds whose rules can be broken; may be NULL.
+	 */
+	void (*pause)(void *arg);
 	void *arg;
 };
 
 struct image_open_opts {
 	bool read_only;
-	bool force; /* open read-write although damage was recorded */
+	bool force; /* open read-write although damage was recorded or a device awaits recovery */
+	const struct vj_recover *recover; /* go on with a device; NULL: an opening of its own */
+	const struct vj_state *state;	  /* who may be waiting for a recovery; NULL: nobody */
 	/* Open also what is no whole disk (content.h): a delta, for reading; a disk on its way from
 	 * one snapshot to another. */
 	bool accept_delta, accept_applying;
@@ -58,6 +65,7 @@ struct image_open_opts {
 	unsigned dirty_cap;	 /* dirty nodes that force a checkpoint; 0: default */
 	unsigned cache_nodes;	 /* map nodes kept in memory; 0: default */
 	bool first_fit;		 /* use freed space again as soon as possible; tests only */
+	unsigned vj_shift;	 /* log2 of the slots of a volatile journal; 0: default */
 	uint64_t broken_rules;	 /* enum rule bits that a test build breaks on purpose (rules.h) */
 };
 
@@ -70,8 +78,8 @@ struct image_open_opts {
 MUST_CHECK errint_t image_open(struct store *st, const struct image_open_opts *opts,
 			       struct image **out);
 
-/* Writes the final checkpoint of a read-write image (CLEAN is set) and frees @im, also on failure.
- * No plan may be outstanding. */
+/* Writes the final checkpoint of a read-write image (CLEAN is set), removes its volatile journal,
+ * and frees @im, also on failure, which leaves that.  No plan may be outstanding. */
 MUST_CHECK errint_t image_close(struct image *im);
 
 /* Frees @im without any I/O, as a crash would.  NULL is allowed. */
@@ -111,7 +119,9 @@ struct image_info {
 	uint64_t phys_regions;
 	uint64_t used_units; /* 4 KiB units in use, headers included */
 	uint32_t nsnapshots;
-	uint64_t replayed; /* transactions that opening replayed */
+	uint64_t replayed;  /* transactions that opening replayed */
+	uint64_t recovered; /* records that it found in a volatile journal only */
+	bool recoverable;   /* it has a volatile journal */
 };
 void image_get_info(struct image *im, struct image_info *info);
 

@@ -6,10 +6,13 @@
 #include "image/core.h"
 #include "image/replay.h"
 
-static errint_t refuse(struct image *im, unsigned i, const char *why)
+static errint_t refuse(struct image *im, const struct replay_place *at, const char *why)
 {
+	if (at->from == APPLY_VJ)
+		return log_fail(-EBADMSG, "%s: volatile journal, slot %llu: %s", im->st->name,
+				(unsigned long long)at->number, why);
 	return log_fail(-EBADMSG, "%s: journal transaction %llu, record %u: %s", im->st->name,
-			(unsigned long long)le64_get(im->journal.buf->sequence), i, why);
+			(unsigned long long)at->number, at->record, why);
 }
 
 /* txn_prepare() until it needs nothing.  The image is not shared yet, but the lock is what its
@@ -31,53 +34,58 @@ static errint_t prepare(struct image *im, uint64_t v, struct desc d, struct node
 	return err;
 }
 
-static errint_t replay_map(struct image *im, unsigned i, uint64_t v, struct desc d,
-			   const struct disk_record *verify)
+static errint_t replay_map(struct image *im, const struct replay_place *at, uint64_t v,
+			   struct desc d, const struct disk_record *verify)
 {
 	struct node *leaf;
 	struct extent e = desc_extent(&im->geo, d);
 
 	if (v >= clusters_for(&im->geo, im->size))
-		return refuse(im, i, "the cluster lies beyond the end of the disk");
+		return refuse(im, at, "the cluster lies beyond the end of the disk");
 	if (e.len && region_of(e.off + e.len - 1) >= im->alloc.nregions)
-		return refuse(im, i, "the extent lies beyond the end of the file");
+		return refuse(im, at, "the extent lies beyond the end of the file");
 	errint_t err = prepare(im, v, d, &leaf);
+	if (!err)
+		err = txn_replay_room(im);
 	if (err)
 		return err;
 
 	SCOPED_LOCK(&im->lock);
 	struct disk_desc old = desc_to_disk(leaf->entry[v & (NODE_ENTRIES - 1)]);
 	if (verify && le32_get(verify->x32) != checksum_desc(&old))
-		return refuse(im, i, "it replaces another entry than the tree holds");
-	if (txn_replay_map(im, leaf, v, d))
-		return refuse(im, i, "its space is in use, or of another class");
+		return refuse(im, at, "it replaces another entry than the tree holds");
+	if (txn_replay_map(im, leaf, v, d, at->from))
+		return refuse(im, at, "its space is in use, or of another class");
 	return 0;
 }
 
 /* FREE, CURSOR, ZOMBIE, DISSOLVE. */
-static errint_t replay_snapshot(struct image *im, unsigned i, const struct disk_record *r)
+static errint_t replay_snapshot(struct image *im, const struct replay_place *at,
+				const struct disk_record *r)
 {
 	struct desc d = desc_from_disk(&r->b);
 	struct extent e = desc_extent(&im->geo, d);
 	struct need need = {.kind = NEED_REGION};
 	const char *why = NULL;
-	errint_t err;
+	errint_t err = txn_replay_room(im);
 
+	if (err)
+		return err;
 	if (e.len && region_of(e.off + e.len - 1) >= im->alloc.nregions)
-		return refuse(im, i, "the extent lies beyond the end of the file");
+		return refuse(im, at, "the extent lies beyond the end of the file");
 	do {
 		pthread_mutex_lock(&im->lock);
 		err = alloc_loaded(im, d, &need.region) ? 0 : -EAGAIN;
 		if (!err)
-			why = snapshot_apply(im, r, true);
+			why = snapshot_apply(im, r, at->from);
 		pthread_mutex_unlock(&im->lock);
 	} while (image_again(im, &err, &need));
 	if (!err && why)
-		err = refuse(im, i, why);
+		err = refuse(im, at, why);
 	return err;
 }
 
-static errint_t replay_record(struct image *im, unsigned i, const struct disk_record *r)
+errint_t replay_record(struct image *im, const struct replay_place *at, const struct disk_record *r)
 {
 	struct desc d = desc_from_disk(&r->b);
 	uint64_t a = le64_get(r->a);
@@ -85,13 +93,13 @@ static errint_t replay_record(struct image *im, unsigned i, const struct disk_re
 
 	switch (r->type) {
 	case REC_MAP:
-		return replay_map(im, i, a, d, r);
+		return replay_map(im, at, a, d, r);
 	case REC_RANGE:
 		for (uint32_t n = 0; !err && n < le32_get(r->x32); n++)
-			err = replay_map(im, i, a + n, d, NULL);
+			err = replay_map(im, at, a + n, d, NULL);
 		return err;
 	default:
-		return replay_snapshot(im, i, r);
+		return replay_snapshot(im, at, r);
 	}
 }
 
@@ -100,8 +108,11 @@ static errint_t apply(struct image *im)
 	const struct disk_txn *t = im->journal.buf;
 	errint_t err = 0;
 
-	for (unsigned i = 0; !err && i < le32_get(t->nrecords); i++)
-		err = replay_record(im, i, txn_record(t, i));
+	for (unsigned i = 0; !err && i < le32_get(t->nrecords); i++) {
+		const struct replay_place at = {APPLY_JOURNAL, le64_get(t->sequence), i};
+
+		err = replay_record(im, &at, txn_record(t, i));
+	}
 	return err;
 }
 

@@ -5,7 +5,9 @@
 #include <stdint.h>
 
 #include "common/errint.h"
+#include "image/txn.h"
 
+struct disk_record;
 struct image;
 
 /*
@@ -13,5 +15,16 @@ struct image;
  * *next_seq: the sequence after the last one applied.  Opening only; messages are logged.
  */
 MUST_CHECK errint_t replay_journal(struct image *im, uint64_t *next_seq);
+
+/* Which record it is, for messages: of a transaction, or of a slot of the volatile journal. */
+struct replay_place {
+	enum apply_from from;
+	uint64_t number;
+	unsigned record;
+};
+
+/* Apply one record, which validate_record() has passed.  Opening only; messages are logged. */
+MUST_CHECK errint_t replay_record(struct image *im, const struct replay_place *at,
+				  const struct disk_record *r);
 
 #endif

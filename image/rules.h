@@ -33,7 +33,16 @@
 	X(zombie_volatile)  /* a deletion begins before its ZOMBIE is durable */                   \
 	X(walk_in_ckpt)	    /* a step of a deletion between a freeze and its superblock */         \
 	X(branch_free)	    /* a snapshot with two children is deleted */                          \
-	X(rollback_ungate)  /* writers are let in before a rollback is durable */
+	X(rollback_ungate)  /* writers are let in before a rollback is durable */                  \
+	X(no_vj)	    /* the volatile journal is not replayed */                             \
+	X(vj_after_ack)	    /* a record is published after its acknowledgement */                  \
+	X(vj_retire_early)  /* slots are retired before their transaction is durable */            \
+	X(vj_reset_early)   /* ... and by a recovery before its checkpoint is durable */           \
+	X(vj_no_skip)	    /* what the journal has is replayed from the volatile journal too */   \
+	X(vj_group)	    /* a group is published record by record */                            \
+	X(vj_stale)	    /* the volatile journal of an earlier session is accepted */           \
+	X(vj_free_early)    /* a recovery uses space that only volatile records have freed */      \
+	X(late_write)	    /* a recovery does not wait for writes of the dead process */
 
 enum broken_rule_index {
 #define X(name) RULE_INDEX_##name,

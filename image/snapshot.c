@@ -181,13 +181,14 @@ void snapshot_close(struct image *im)
 /* --- applying records ----------------------------------------------------------------------------
  */
 
-static const char *apply_free(struct image *im, const struct disk_record *r, bool replay)
+static const char *apply_free(struct image *im, const struct disk_record *r, enum apply_from from)
 {
 	struct desc d = desc_from_disk(&r->b);
+	bool hold = txn_holds_freed(im, from);
 
-	if (alloc_clear(im, d, !replay))
+	if (alloc_clear(im, d, hold))
 		return "what it frees is not in use";
-	if (!replay)
+	if (hold)
 		limbo_list_add(&im->txns.open.frees,
 			       (struct limbo_item){desc_extent(&im->geo, d), 0, true});
 	if (desc_type(d) == DESC_NODE)
@@ -195,13 +196,13 @@ static const char *apply_free(struct image *im, const struct disk_record *r, boo
 	return NULL;
 }
 
-static const char *apply_zombie(struct image *im, struct disk_snapshot *s, bool replay)
+static const char *apply_zombie(struct image *im, struct disk_snapshot *s, enum apply_from from)
 {
 	if (snapshot_is_zombie(s))
 		return "its snapshot is being deleted already";
 	s->flags = le32_make(le32_get(s->flags) | SNAP_ZOMBIE);
 	/* What is replayed is durable before anybody can go on with it. */
-	snapshot_state(im, s)->zombie_durable |= replay;
+	snapshot_state(im, s)->zombie_durable |= from != APPLY_LOG;
 	snapshot_changed(im);
 	return NULL;
 }
@@ -234,7 +235,7 @@ static const char *apply_dissolve(struct image *im, struct disk_snapshot *s)
 	return NULL;
 }
 
-const char *snapshot_apply(struct image *im, const struct disk_record *r, bool replay)
+const char *snapshot_apply(struct image *im, const struct disk_record *r, enum apply_from from)
 {
 	uint32_t id = le32_get(r->x32);
 	struct disk_snapshot *s = snapshot_by_id(im, id);
@@ -242,14 +243,14 @@ const char *snapshot_apply(struct image *im, const struct disk_record *r, bool r
 	if (!s)
 		return "there is no snapshot of that id";
 	if (r->type == REC_ZOMBIE)
-		return apply_zombie(im, s, replay);
+		return apply_zombie(im, s, from);
 	if (!snapshot_is_zombie(s))
 		return "its snapshot is not being deleted";
 	if (snapshot_children(im, id) > 1 && !RULE_BROKEN(im, branch_free))
 		return "its snapshot has two children";
 	switch (r->type) {
 	case REC_FREE:
-		return apply_free(im, r, replay);
+		return apply_free(im, r, from);
 	case REC_CURSOR:
 		return apply_cursor(im, s, le64_get(r->a));
 	default:

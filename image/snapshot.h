@@ -17,6 +17,7 @@
 #include "common/errint.h"
 #include "image/desc.h"
 #include "image/format.h"
+#include "image/txn.h"
 
 struct image;
 struct need;
@@ -158,9 +159,9 @@ uint32_t snapshot_floor_node(struct image *im, unsigned level, uint64_t index);
 /* The records, valid while the image is open and no snapshot comes or goes. */
 const struct disk_snapshot *snapshot_records(struct image *im, uint32_t *n);
 
-/* Apply FREE, CURSOR, ZOMBIE or DISSOLVE, whose regions are in memory; at run time room for the
- * freed extent is reserved.  Returns NULL, or what is impossible about it.  im->lock held. */
-const char *snapshot_apply(struct image *im, const struct disk_record *r, bool replay);
+/* Apply FREE, CURSOR, ZOMBIE or DISSOLVE, whose regions are in memory; where the freed extent is
+ * held, room for it is reserved.  Returns NULL, or what is impossible about it.  im->lock held. */
+const char *snapshot_apply(struct image *im, const struct disk_record *r, enum apply_from from);
 
 /* Space for the table that the next freeze writes, when it gets @more records (A3).  Lock not held;
  * may block.  -ENOSPC. */

@@ -89,6 +89,10 @@ image_sources = \
 	%D%/validate_journal.c \
 	%D%/validate_snapshot.c \
 	%D%/validate_super.c \
+	%D%/vj.c \
+	%D%/vj.h \
+	%D%/vj_priv.h \
+	%D%/vj_recover.c \
 	%D%/walk.c \
 	%D%/walk.h \
 	%D%/walk_tree.c \

@@ -100,11 +100,26 @@ uint64_t store_usage(struct store *st)
 	return st->ops->usage(st);
 }
 
-errint_t store_lock(struct store *st, enum store_lock how)
+static errint_t lock_checked(struct store *st, enum store_lock how, bool quiet)
 {
 	assert(how == STORE_LOCK_SHARED || how == STORE_LOCK_EXCLUSIVE);
 	assert(how == STORE_LOCK_SHARED || !st->read_only);
-	return sound_result(st->ops->lock(st, how));
+	return sound_result(st->ops->lock(st, how, quiet));
+}
+
+errint_t store_lock(struct store *st, enum store_lock how)
+{
+	return lock_checked(st, how, false);
+}
+
+errint_t store_try_lock(struct store *st, enum store_lock how)
+{
+	return lock_checked(st, how, true);
+}
+
+errint_t store_identity(struct store *st, struct store_identity *id)
+{
+	return sound_result(st->ops->identity(st, id));
 }
 
 void store_close(struct store *st)

@@ -21,6 +21,10 @@ struct store;
 
 enum store_lock { STORE_LOCK_SHARED, STORE_LOCK_EXCLUSIVE };
 
+struct store_identity {
+	uint64_t dev, ino; /* of a file; of a block device its own number, and 0 */
+};
+
 struct store_ops {
 	const char *kind;
 
@@ -55,9 +59,12 @@ struct store_ops {
 	uint64_t (*usage)(struct store *st);
 
 	/* Take the image lock (F_OFD_SETLK on bytes 0..4095 of the one open file description; it is
-	 * released by close()).  -EBUSY when somebody else holds it: message already logged, naming
-	 * the holder where it can be found. */
-	errint_t (*lock)(struct store *st, enum store_lock how);
+	 * released by close()).  -EBUSY when somebody else holds it: unless @quiet the message is
+	 * logged already, naming the holder where it can be found. */
+	errint_t (*lock)(struct store *st, enum store_lock how, bool quiet);
+
+	/* Which file this is, as long as the machine runs, by whatever name it was opened. */
+	errint_t (*identity)(struct store *st, struct store_identity *id);
 
 	void (*close)(struct store *st);
 };
@@ -91,6 +98,9 @@ MUST_CHECK errint_t store_truncate(struct store *st, uint64_t len);
 MUST_CHECK errint_t store_length(struct store *st, uint64_t *len);
 uint64_t store_usage(struct store *st);
 MUST_CHECK errint_t store_lock(struct store *st, enum store_lock how);
+/* The same, to be repeated: no message when somebody else holds the lock. */
+MUST_CHECK errint_t store_try_lock(struct store *st, enum store_lock how);
+MUST_CHECK errint_t store_identity(struct store *st, struct store_identity *id);
 void store_close(struct store *st); /* NULL is allowed */
 
 static inline void cleanup_store(struct store **st)

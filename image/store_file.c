@@ -364,11 +364,24 @@ static uint64_t file_usage(struct store *st)
 	return (uint64_t)s.st_blocks * 512;
 }
 
-static errint_t file_lock(struct store *st, enum store_lock how)
+static errint_t file_lock(struct store *st, enum store_lock how, bool quiet)
 {
 	struct store_file *f = file_of(st);
 
-	return store_lock_fd(f->fd, f->path, how);
+	return store_lock_fd(f->fd, f->path, how, quiet);
+}
+
+static errint_t file_identity(struct store *st, struct store_identity *id)
+{
+	struct store_file *f = file_of(st);
+	struct stat s;
+
+	if (fstat(f->fd, &s))
+		return log_errno("%s: cannot examine the file", f->path);
+	/* A device may have several nodes. */
+	*id = f->block_device ? (struct store_identity){s.st_rdev, 0}
+			      : (struct store_identity){s.st_dev, s.st_ino};
+	return 0;
 }
 
 static void file_close(struct store *st)
@@ -393,6 +406,7 @@ static const struct store_ops file_ops = {
 	.length = file_length,
 	.usage = file_usage,
 	.lock = file_lock,
+	.identity = file_identity,
 	.close = file_close,
 };
 

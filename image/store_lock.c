@@ -164,7 +164,7 @@ static errint_t report_holder(int fd, const char *name, enum store_lock how)
 			name, name);
 }
 
-errint_t store_lock_fd(int fd, const char *name, enum store_lock how)
+errint_t store_lock_fd(int fd, const char *name, enum store_lock how, bool quiet)
 {
 	struct flock lock = {
 		.l_type = how == STORE_LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
@@ -177,7 +177,7 @@ errint_t store_lock_fd(int fd, const char *name, enum store_lock how)
 		if (errno == EINTR)
 			continue;
 		if (errno == EAGAIN || errno == EACCES)
-			return report_holder(fd, name, how);
+			return quiet ? -EBUSY : report_holder(fd, name, how);
 		return log_errno("%s: cannot lock the image; its file system must support locks",
 				 name);
 	}

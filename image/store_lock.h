@@ -9,10 +9,10 @@
 
 /*
  * Take the lock on bytes 0..4095 of the open file description behind @fd, or change the one that it
- * has.  Does not wait.  -EBUSY: held by somebody else, message logged with the holder's process id
- * and command as far as /proc shows them to this user.
+ * has.  Does not wait.  -EBUSY: held by somebody else; unless @quiet the message is logged, with
+ * the holder's process id and command as far as /proc shows them to this user.
  */
-MUST_CHECK errint_t store_lock_fd(int fd, const char *name, enum store_lock how);
+MUST_CHECK errint_t store_lock_fd(int fd, const char *name, enum store_lock how, bool quiet);
 
 /* Gives the lock up, whoever still has a reference to the description: the kernel drops that of an
  * io_uring some time after the ring is closed. */

@@ -9,6 +9,7 @@
  * - T3. Whatever is reserved fits: open.n + reserved records into one transaction, and one block
  * for each reserved record into the journal, since each may end up in a transaction of its own.
  * - T4. What a transaction frees stays held until it is durable.
+ * - T5. Each record that is reserved has a slot of the volatile journal, if there is one.
  */
 #include "config.h"
 
@@ -20,6 +21,7 @@
 #include "image/checksum.h"
 #include "image/core.h"
 #include "image/limbo.h"
+#include "image/vj_priv.h"
 
 uint64_t now_ms(void)
 {
@@ -63,18 +65,32 @@ static bool journal_has_room(struct image *im, unsigned more)
 	return blocks << UNIT_SHIFT <= journal_free(im);
 }
 
+/* Do @n more fit into one transaction (T3) and into the volatile journal (T5)? */
+static bool open_has_room(struct image *im, unsigned n)
+{
+	unsigned reserved = im->txns.reserved + n;
+
+	return im->txns.open.n + reserved <= TXN_FULL_RECORDS &&
+	       (!im->vj || reserved <= vj_room(im->vj));
+}
+
+/* Others have to log or give back what they reserved, or a round has to end. */
+static errint_t need_room(struct image *im, struct need *need)
+{
+	if (!im->txns.open.n)
+		return need_event(im, need);
+	need->kind = NEED_COMMIT;
+	return -EAGAIN;
+}
+
 errint_t txn_reserve(struct image *im, unsigned n, unsigned nfrees, struct need *need)
 {
 	struct txns *t = &im->txns;
 
 	if (im->failed)
 		return im->failed;
-	if (t->open.n + t->reserved + n > TXN_FULL_RECORDS) {
-		if (!t->open.n)
-			return need_event(im, need);
-		need->kind = NEED_COMMIT;
-		return -EAGAIN;
-	}
+	if (!open_has_room(im, n))
+		return need_room(im, need);
 	if (!journal_has_room(im, n) || im->map.dirty + im->map.pinned >= im->dirty_cap) {
 		/* An empty ring cannot become emptier: others have to log or give back first. */
 		if (!t->open.n && im->journal.head == im->journal.start && !im->map.dirty)
@@ -116,22 +132,29 @@ errint_t txn_prepare(struct image *im, uint64_t v, unsigned count, bool make, st
 
 /* --- logging --------------------------------------------------------------------------------- */
 
+bool txn_holds_freed(struct image *im, enum apply_from from)
+{
+	(void)im;
+	return from == APPLY_LOG || (from == APPLY_VJ && !RULE_BROKEN(im, vj_free_early));
+}
+
 /* The one function that changes map and bitmaps, at run time and at replay alike (J3). */
 static errint_t apply_map(struct image *im, struct node *leaf, uint64_t v, struct desc d,
-			  bool replay)
+			  enum apply_from from)
 {
 	struct desc old = leaf->entry[v & (NODE_ENTRIES - 1)];
 	struct extent was = desc_extent(&im->geo, old);
+	bool hold = txn_holds_freed(im, from);
 	errint_t err = 0;
 
 	if (!desc_same_extent(&im->geo, old, d)) {
 		err = alloc_set(im, d);
 		bool owned = map_owned(im, v, old);
 		if (!err && was.len && owned) {
-			err = alloc_clear(im, old, !replay);
+			err = alloc_clear(im, old, hold);
 			im->stats.clusters_freed++;
 		}
-		if (!err && was.len && owned && !replay) {
+		if (!err && was.len && owned && hold) {
 			/* A hole, or a blob in place of a raw cluster: the disk shrinks. */
 			bool shrinks = desc_type(d) == DESC_HOLE || desc_type(d) == DESC_ZERO ||
 				       (desc_type(d) == DESC_ZSTD && desc_type(old) == DESC_RAW);
@@ -148,16 +171,18 @@ static errint_t apply_map(struct image *im, struct node *leaf, uint64_t v, struc
 	return err;
 }
 
-static struct disk_record *new_record(struct image *im)
+/* Records that have been applied join the open transaction (J1): one group (J2). */
+static void add_records(struct image *im, const struct disk_record *rec, unsigned n)
 {
 	struct txns *t = &im->txns;
 
-	assert(t->reserved > 0 && t->open.n < t->open.cap);
-	t->reserved--;
-	im->stats.records++;
-	struct disk_record *r = &t->open.rec[t->open.n++];
-	memset(r, 0, sizeof(*r));
-	return r;
+	assert(t->reserved >= n && t->open.n + n <= t->open.cap);
+	t->reserved -= n;
+	im->stats.records += n;
+	memcpy(&t->open.rec[t->open.n], rec, n * sizeof(*rec));
+	t->open.n += n;
+	if (im->vj)
+		vj_publish(im, t->open.seq, rec, n);
 }
 
 static uint32_t old_crc(const struct node *leaf, uint64_t v)
@@ -184,21 +209,22 @@ static struct disk_record *same_extent_record(struct image *im, const struct nod
 errint_t txn_log_map(struct image *im, struct node *leaf, uint64_t v, struct desc d)
 {
 	struct disk_record *last = same_extent_record(im, leaf, v, d);
-	uint32_t crc = old_crc(leaf, v);
-	errint_t err = apply_map(im, leaf, v, d, false);
+	const struct disk_record rec = {.type = REC_MAP,
+					.x32 = le32_make(old_crc(leaf, v)),
+					.a = le64_make(v),
+					.b = desc_to_disk(d)};
+	errint_t err = apply_map(im, leaf, v, d, APPLY_LOG);
 
 	if (err)
 		return image_fail(im, err, "the map and the bitmaps disagree");
-	if (last) {
-		last->b = desc_to_disk(d);
-		txn_unreserve(im, 1);
+	if (!last) {
+		add_records(im, &rec, 1);
 		return 0;
 	}
-	struct disk_record *r = new_record(im);
-	r->type = REC_MAP;
-	r->x32 = le32_make(crc);
-	r->a = le64_make(v);
-	r->b = desc_to_disk(d);
+	last->b = rec.b;
+	if (im->vj) /* which only grows: V3 */
+		vj_publish(im, im->txns.open.seq, &rec, 1);
+	txn_unreserve(im, 1);
 	return 0;
 }
 
@@ -207,16 +233,16 @@ errint_t txn_log_range(struct image *im, struct node *leaf, uint64_t v, unsigned
 {
 	assert(count && count <= RANGE_MAX);
 	for (unsigned i = 0; i < count; i++) {
-		errint_t err = apply_map(im, leaf, v + i, d, false);
+		errint_t err = apply_map(im, leaf, v + i, d, APPLY_LOG);
 
 		if (err)
 			return image_fail(im, err, "the map and the bitmaps disagree");
 	}
-	struct disk_record *r = new_record(im);
-	r->type = REC_RANGE;
-	r->x32 = le32_make(count);
-	r->a = le64_make(v);
-	r->b = desc_to_disk(d);
+	const struct disk_record rec = {.type = REC_RANGE,
+					.x32 = le32_make(count),
+					.a = le64_make(v),
+					.b = desc_to_disk(d)};
+	add_records(im, &rec, 1);
 	return 0;
 }
 
@@ -229,12 +255,8 @@ static errint_t group_reserve(struct image *im, unsigned n, struct need *need)
 
 	if (im->failed)
 		return im->failed;
-	if (t->open.n + t->reserved + n > TXN_FULL_RECORDS) {
-		if (!t->open.n)
-			return need_event(im, need);
-		need->kind = NEED_COMMIT;
-		return -EAGAIN;
-	}
+	if (!open_has_room(im, n))
+		return need_room(im, need);
 	if (blocks << UNIT_SHIFT > journal_free(im)) {
 		if (!t->open.n && im->journal.head == im->journal.start)
 			return need_event(im, need);
@@ -257,20 +279,37 @@ errint_t txn_log_group(struct image *im, const struct disk_record *rec, unsigned
 	if (err)
 		return err;
 	for (unsigned i = 0; i < n; i++) {
-		const char *why = snapshot_apply(im, &rec[i], false);
+		const char *why = snapshot_apply(im, &rec[i], APPLY_LOG);
 
 		if (why)
 			return image_fail(im, -EBADMSG, why);
-		*new_record(im) = rec[i];
 	}
+	add_records(im, rec, n);
 	return 0;
 }
 
-errint_t txn_replay_map(struct image *im, struct node *leaf, uint64_t v, struct desc d)
+errint_t txn_replay_map(struct image *im, struct node *leaf, uint64_t v, struct desc d,
+			enum apply_from from)
 {
 	if (d.birth > im->epoch)
 		im->epoch = d.birth;
-	return apply_map(im, leaf, v, d, true);
+	return apply_map(im, leaf, v, d, from);
+}
+
+errint_t txn_replay_room(struct image *im)
+{
+	return limbo_list_reserve(&im->txns.open.frees, 1);
+}
+
+errint_t txn_release_replayed(struct image *im)
+{
+	struct limbo_list *l = &im->txns.open.frees;
+	uint64_t barrier = guard_barrier(im);
+
+	assert(!im->txns.open.n);
+	for (size_t i = 0; i < l->n; i++)
+		l->item[i].barrier = barrier;
+	return limbo_list_move(&im->txns.limbo, l);
 }
 
 /* --- committing ------------------------------------------------------------------------------ */
@@ -291,6 +330,11 @@ errint_t txn_close_open(struct image *im, uint64_t *pos)
 	t->open = t->closing;
 	t->open.seq = closed.seq + 1;
 	t->closing = closed;
+	if (im->vj) {
+		t->closing.vj_end = im->vj->head;
+		if (RULE_BROKEN(im, vj_retire_early))
+			vj_retire(im->vj, t->closing.vj_end);
+	}
 	im->journal.head += (uint64_t)txn_blocks(closed.n) << UNIT_SHIFT;
 	assert(im->journal.head - im->journal.start <= im->journal.length);
 	return 0;
@@ -325,6 +369,8 @@ static errint_t closed_durable(struct image *im)
 	if (err)
 		return err;
 	t->durable_seq = t->closing.seq;
+	if (im->vj && t->closing.vj_end > im->vj->tail)
+		vj_retire(im->vj, t->closing.vj_end);
 	im->stats.commits++;
 	im->stats.dsync_writes++;
 	im->stats.journal_blocks += txn_blocks(t->closing.n);

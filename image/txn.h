@@ -42,6 +42,7 @@ struct limbo_list {
 
 struct txn {
 	uint64_t seq;
+	uint64_t vj_end; /* closed: where its slots of the volatile journal end */
 	struct disk_record *rec;
 	unsigned n, cap;
 	struct limbo_list frees;
@@ -58,6 +59,13 @@ struct txns {
 	size_t limbo_head;		    /* items before it are gone */
 	bool limbo_busy;
 	uint64_t last_commit_ms, last_ckpt_ms;
+};
+
+/* Where a record comes from that is applied. */
+enum apply_from {
+	APPLY_LOG,     /* it is made now: what it frees is held until its transaction is durable */
+	APPLY_JOURNAL, /* of the image: what it frees is free */
+	APPLY_VJ, /* of the volatile journal: what it frees is held until a checkpoint is durable */
 };
 
 /* Thresholds (section 7). */
@@ -96,8 +104,17 @@ MUST_CHECK errint_t txn_log_range(struct image *im, struct node *leaf, uint64_t 
 MUST_CHECK errint_t txn_log_group(struct image *im, const struct disk_record *rec, unsigned n,
 				  struct need *need);
 
-/* Apply a MAP at replay: no record, nothing is held.  Returns -EBADMSG for what cannot be. */
-MUST_CHECK errint_t txn_replay_map(struct image *im, struct node *leaf, uint64_t v, struct desc d);
+/* Does what a record from there frees stay held? */
+bool txn_holds_freed(struct image *im, enum apply_from from);
+
+/* Apply a MAP at replay: no record.  Returns -EBADMSG for what cannot be, or -ENOMEM. */
+MUST_CHECK errint_t txn_replay_map(struct image *im, struct node *leaf, uint64_t v, struct desc d,
+				   enum apply_from from);
+/* Room to remember what the next record of the volatile journal frees. */
+MUST_CHECK errint_t txn_replay_room(struct image *im);
+/* A checkpoint of everything replayed is durable: what the volatile journal's records have freed
+ * goes into limbo.  Lock held. */
+MUST_CHECK errint_t txn_release_replayed(struct image *im);
 
 /* Make everything logged or written before the call durable.  Lock not held; may block. */
 MUST_CHECK errint_t txn_commit(struct image *im);

@@ -143,6 +143,37 @@ static void layout_map(void)
 	MEMBER(disk_snapshot, zero3);
 }
 
+static void layout_vj(void)
+{
+	STRUCT(disk_vj);
+	MEMBER(disk_vj, magic);
+	MEMBER(disk_vj, crc);
+	MEMBER(disk_vj, version);
+	MEMBER(disk_vj, boot);
+	MEMBER(disk_vj, uuid);
+	MEMBER(disk_vj, session);
+	MEMBER(disk_vj, dev);
+	MEMBER(disk_vj, ino);
+	MEMBER(disk_vj, device);
+	MEMBER(disk_vj, shift);
+	MEMBER(disk_vj, zero1);
+	MEMBER(disk_vj, generation);
+	MEMBER(disk_vj, poison);
+	MEMBER(disk_vj, zero2);
+	MEMBER(disk_vj, head);
+	MEMBER(disk_vj, zero3);
+	MEMBER(disk_vj, tail);
+	MEMBER(disk_vj, zero4);
+
+	STRUCT(disk_vj_slot);
+	MEMBER(disk_vj_slot, index);
+	MEMBER(disk_vj_slot, sequence);
+	MEMBER(disk_vj_slot, crc);
+	MEMBER(disk_vj_slot, zero1);
+	MEMBER(disk_vj_slot, rec);
+	MEMBER(disk_vj_slot, zero2);
+}
+
 static void layout_rest(void)
 {
 	STRUCT(disk_alloc_entry);
@@ -206,6 +237,10 @@ static void constants(void)
 	CONSTANT(BACKING_PATH_MAX);
 	CONSTANT(TLV_BYTES);
 	CONSTANT(JOURNAL_LEAST);
+	CONSTANT(VJ_VERSION);
+	CONSTANT(VJ_SHIFT);
+	CONSTANT(VJ_SHIFT_MIN);
+	CONSTANT(VJ_SHIFT_MAX);
 	CONSTANT(JOURNAL_MIN);
 	CONSTANT(JOURNAL_DEFAULT_MAX);
 	CONSTANT(JOURNAL_MAX);
@@ -364,6 +399,7 @@ int main(int argc, char **argv)
 		layout_super();
 		layout_map();
 		layout_rest();
+		layout_vj();
 	} else if (!strcmp(what, "constants")) {
 		constants();
 	} else if (!strcmp(what, "examples")) {

@@ -92,7 +92,7 @@ compare_functions() {
 	local name
 	grep -oE '`[a-z_]+\(\)`' "$1/docs/architecture.md" | tr -d '`()' | sort -u |
 		while read -r name; do
-			grep -qE "\\b$name\\(" "$1"/image/*.[ch] "$1"/engine/*.[ch] ||
+			grep -qE "\\b$name\\(" "$1"/{image,engine,bridge,cli}/*.[ch] ||
 				echo "architecture.md: there is no function $name()"
 		done
 }
@@ -130,8 +130,8 @@ compare "$top_srcdir" >found
 tree() {
 	rm -rf tree
 	mkdir tree
-	cp -r "$top_srcdir"/{docs,image,engine} tree/
-	ln -s "$top_srcdir"/{common,codecs,cli,tests,.ci} tree/
+	cp -r "$top_srcdir"/{docs,image,engine,bridge,cli} tree/
+	ln -s "$top_srcdir"/{common,codecs,tests,.ci} tree/
 	chmod -R u+w tree/docs tree/image tree/engine
 }
 

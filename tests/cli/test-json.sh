@@ -74,6 +74,8 @@ valid snapshot-delete ublk-img snapshot delete --json zstd.ublk three two
 # Devices: none here.  tests/vm/guest-attach.sh has documents with some.
 UBLK_IMG_RUNTIME_DIR=$PWD/run valid list ublk-img list --json
 UBLK_IMG_RUNTIME_DIR=$PWD/run valid detach ublk-img detach --all --json
+UBLK_IMG_RUNTIME_DIR=$PWD/run valid recover ublk-img recover --all --json
+UBLK_IMG_RUNTIME_DIR=$PWD/run valid upgrade ublk-img upgrade --all --json
 used+=(attach)
 
 # No schema was forgotten, nor a command that has --json.

@@ -79,6 +79,9 @@ void config_random(struct config *cfg, uint64_t seed)
 		config_nearly_full(cfg);
 	else
 		cfg->snapshot = rng_chance(&rng, 25);
+	cfg->vj = rng_chance(&rng, 60);
+	if (cfg->vj)
+		cfg->process = 60;
 }
 
 /* The disk is large enough to be filled up far from the zones; see world_base(). */

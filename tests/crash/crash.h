@@ -7,6 +7,7 @@
  *	world	 a disk, and the image on it, opened
  *	oracle	 what each sector may hold
  *	run	 a world under a program of random operations
+ *	recover	 what comes after a crash
  *	directed a program that goes straight to a rare situation
  */
 #ifndef TESTS_CRASH_CRASH_H
@@ -20,6 +21,7 @@
 #include "tests/lib/sim_disk.h"
 #include "tests/lib/sim_sched.h"
 #include "tests/lib/sim_store.h"
+#include "tests/lib/vj_box.h"
 
 #define MAX_TASKS 8u
 
@@ -56,6 +58,7 @@ struct config {
 	uint64_t broken_rules;
 	bool nearly_full; /* the base image has a few free clusters left */
 	bool snapshot;	  /* it has a snapshot; see snapshot.c */
+	bool vj;	  /* the device outlives the process, with a volatile journal */
 	bool first_fit;	  /* freed space is used again soon */
 	bool no_punch;	  /* the host cannot punch holes */
 	bool inject;	  /* I/O errors */
@@ -81,6 +84,10 @@ struct counts {
 	uint64_t power[SIM_LOSSES], power_all; /* images after power losses; _all: enumerated */
 	uint64_t process, process_all;	       /* after process deaths */
 	uint64_t killed_recoveries, failed_recoveries;
+	uint64_t recovered; /* devices, with a volatile journal */
+	uint64_t refused;   /* volatile journals, and must be */
+	uint64_t poisoned;  /* those of an image that had stopped */
+	uint64_t late;	    /* deaths that left writes in flight */
 	uint64_t closed, read_only, injected, resumed, skipped;
 	uint64_t no_space;
 };
@@ -113,7 +120,10 @@ struct world {
 	struct sim_store store;
 	struct sim_sched *sched;
 	struct rng rng;
-	struct image *im; /* NULL: not open */
+	struct vj_box *box; /* the state directory; NULL: none */
+	bool recover;	    /* opening is to go on with what is in it */
+	bool acked;	    /* nothing that was acknowledged before may be missing */
+	struct image *im;   /* NULL: not open */
 	struct engine *engine;
 	struct engine_thread *thread[MAX_TASKS];
 	struct image_writer *writer[MAX_TASKS]; /* for nowait_write() */
@@ -127,6 +137,10 @@ struct sim_disk *world_base(const struct config *cfg);
 
 /* @disk is taken over.  Not open yet. */
 struct world *world_new(const struct config *cfg, struct sim_disk *disk, uint64_t seed);
+/* Opening is to go on with a device whose process has left @vj. */
+void world_recover(struct world *w, const struct vj_copy *vj);
+/* The volatile journal as it is now, or NULL. */
+struct vj_copy *world_vj(const struct world *w);
 /* Frees it as a crash would, without any I/O.  No task may be left. */
 void world_free(struct world *w);
 
@@ -174,6 +188,23 @@ struct run;
 void *snapshot_job(struct run *r, enum op op, unsigned slot);
 void snapshot_do(void *job, enum op op);
 
+/* ---- recovering ------------------------------------------------------------------------- */
+
+/* What a crash leaves. */
+struct remains {
+	struct sim_disk *disk;
+	struct vj_copy *vj; /* NULL: none, or the power was lost */
+	bool acked;	    /* it has all that was acknowledged */
+};
+
+/* What the death of @w's process leaves. */
+struct remains recover_death(struct run *r, const struct world *w);
+/* Open what is left, which is taken over, as often as it takes, and verify.  @next: the oracle of
+ * what is there. */
+struct world *recover(struct run *r, struct remains left, struct oracle **next, const char *when);
+/* @old is of an earlier session than that of @w, which is open: it must be refused. */
+void recover_stale(struct run *r, struct world *w, const struct vj_copy *old);
+
 /* ---- runs ------------------------------------------------------------------------------- */
 
 struct run {
@@ -208,5 +239,9 @@ void directed_repack(const struct config *base);
 void directed_branches(const struct config *base);
 void directed_reclaim(const struct config *base);
 void directed_rollback(const struct config *base);
+
+/* A recovery crashed at every step; a deletion killed between any two stores; see directed_vj.c. */
+void directed_recovery(const struct config *base);
+void directed_groups(const struct config *base);
 
 #endif

@@ -9,136 +9,9 @@
 #include "image/core.h"
 #include "tests/crash/crash.h"
 #include "tests/lib/sim_pages.h"
+#include "tests/lib/vj_box.h"
 
-#define MAX_DEPTH    3u
-#define MAX_ATTEMPTS 3u
-
-/* ---- recovery --------------------------------------------------------------------------- */
-
-static struct world *new_world(struct run *r, struct sim_disk *disk)
-{
-	return world_new(r->cfg, disk, rng_next(&r->rng));
-}
-
-/* A recovery that nothing disturbs. */
-static void recover_plainly(struct run *r, struct sim_disk *disk, const char *when)
-{
-	struct world *w = new_world(r, disk);
-
-	crash_trace("recover %p plainly after %s", (void *)disk, when);
-	errint_t err = world_open(w, false);
-	if (err)
-		crash_fail("%s: cannot open: error %d", when, err);
-	world_verify(w, r->o, NULL, when);
-	world_free(w);
-}
-
-/* Opening to read changes nothing, and shows the same. */
-static void recover_read_only(struct run *r, const struct sim_disk *disk, const char *when)
-{
-	struct world *w = new_world(r, sim_disk_clone(disk));
-	errint_t err = world_open(w, true);
-
-	if (err)
-		crash_fail("%s: cannot open read-only: error %d", when, err);
-	world_verify(w, r->o, NULL, when);
-	for (unsigned io = SIM_WRITE; io < SIM_IOS; io++)
-		if (w->store.count[io])
-			crash_fail("%s: a read-only open has written", when);
-	counts.read_only++;
-	world_free(w);
-}
-
-/* Kill the opening of @w, which has begun, at a random step.  Returns the disk as that leaves it,
- * or NULL when the opening was complete before. */
-static struct sim_disk *kill_recovery(struct run *r, struct world *w, const char *when)
-{
-	uint64_t steps = rng_below(&r->rng, r->open_steps + r->open_steps / 4 + 2);
-	enum sim_state state = sim_run(w->sched, steps);
-	struct sim_disk *disk;
-
-	if (state != SIM_RUNNING)
-		return NULL;
-	counts.killed_recoveries++;
-	crash_trace("kill the recovery of %p", (void *)w->disk);
-	enum sim_loss how = (enum sim_loss)rng_below(&r->rng, SIM_LOSSES);
-	counts.power[how]++;
-	recover_plainly(r, sim_disk_power_loss(w->disk, how, &r->rng), "power loss in recovery");
-	disk = sim_disk_process_death(w->disk, &r->rng);
-	counts.process++;
-	(void)when;
-	return disk;
-}
-
-/* One attempt to open @disk.  Returns the open world; or NULL, and the disk after the attempt was
- * killed or failed by an injected error. */
-static struct world *try_recovery(struct run *r, struct sim_disk **disk, bool last,
-				  const char *when)
-{
-	crash_trace("recover %p after %s", (void *)*disk, when);
-	struct world *w = new_world(r, *disk);
-	struct sim_disk *left = NULL;
-	errint_t err;
-
-	*disk = NULL;
-	world_open_begin(w, false);
-	if (!last && rng_chance(&r->rng, 4))
-		w->store.fail_at = 1 + rng_below(&r->rng, 60);
-	else if (!last && rng_chance(&r->rng, 40))
-		left = kill_recovery(r, w, when);
-	err = world_open_end(w);
-	if (!left && err && w->store.failed) {
-		counts.failed_recoveries++;
-		left = sim_disk_process_death(w->disk, &r->rng);
-	}
-	if (left) {
-		*disk = left;
-		world_free(w);
-		return NULL;
-	}
-	if (err)
-		crash_fail("%s: cannot open: error %d", when, err);
-	w->store.fail_at = 0; /* the injected error did not come to pass */
-	return w;
-}
-
-/* Close it cleanly: then everything is durable. */
-static struct world *close_and_reopen(struct run *r, struct world *w, const struct oracle *o,
-				      const char *when)
-{
-	struct sim_disk *disk;
-	errint_t err = world_close(w);
-
-	if (err)
-		crash_fail("%s: cannot close: error %d", when, err);
-	disk = sim_disk_power_loss(w->disk, SIM_LOSS_NONE_KEPT, &r->rng);
-	world_free(w);
-	w = new_world(r, disk);
-	err = world_open(w, false);
-	if (err)
-		crash_fail("%s: cannot open after closing: error %d", when, err);
-	world_verify(w, o, NULL, "after closing");
-	counts.closed++;
-	return w;
-}
-
-/* Open @disk, which is taken over, as often as it takes, and verify.  @next: the oracle of what is
- * there. */
-static struct world *recover(struct run *r, struct sim_disk *disk, struct oracle **next,
-			     const char *when)
-{
-	struct world *w = NULL;
-
-	if (rng_chance(&r->rng, 8))
-		recover_read_only(r, disk, when);
-	for (unsigned attempt = 1; !w; attempt++)
-		w = try_recovery(r, &disk, attempt >= MAX_ATTEMPTS, when);
-	crash_trace("verify %p", (void *)w->disk);
-	world_verify(w, r->o, next, when);
-	if (rng_chance(&r->rng, 10))
-		w = close_and_reopen(r, w, *next, when);
-	return w;
-}
+#define MAX_DEPTH 3u
 
 /* ---- crashes ---------------------------------------------------------------------------- */
 
@@ -154,6 +27,7 @@ static void keep(struct world **kept, struct oracle **kept_o, struct world *w, s
 static struct world *crash_everywhere(struct run *r, bool death, struct oracle **o)
 {
 	const struct sim_disk *d = r->w->disk;
+	struct vj_copy *vj = death ? world_vj(r->w) : NULL;
 	uint64_t limit = r->cfg->exhaustive;
 	uint64_t n = death ? sim_disk_death_outcomes(d, limit) : sim_disk_power_outcomes(d, limit);
 	struct world *last = NULL;
@@ -161,15 +35,17 @@ static struct world *crash_everywhere(struct run *r, bool death, struct oracle *
 	*o = NULL;
 	for (uint64_t i = 0; i < n; i++) {
 		struct oracle *next;
-		struct world *w = recover(
-			r, death ? sim_disk_death_outcome(d, i) : sim_disk_power_outcome(d, i),
-			&next, death ? "process death" : "power loss");
+		struct remains left = {death ? sim_disk_death_outcome(d, i)
+					     : sim_disk_power_outcome(d, i),
+				       vj_copy_clone(vj), death && r->w->box};
+		struct world *w = recover(r, left, &next, death ? "process death" : "power loss");
 
 		++*(death ? &counts.process_all : &counts.power_all);
 		keep(&last, o, w, next);
 	}
 	if (!n)
 		counts.skipped++;
+	vj_copy_free(vj);
 	return last;
 }
 
@@ -187,12 +63,18 @@ struct world *run_crash(struct run *r, struct oracle **o)
 	crash_trace("crash %p", (void *)r->w->disk);
 	if (death) {
 		counts.process++;
-		return recover(r, sim_disk_process_death(r->w->disk, &r->rng), o, "process death");
+		return recover(r, recover_death(r, r->w), o, "process death");
 	}
 	if (how > SIM_LOSS_RANDOM)
 		how = SIM_LOSS_RANDOM;
 	counts.power[how]++;
-	return recover(r, sim_disk_power_loss(r->w->disk, how, &r->rng), o, sim_loss_name(how));
+	struct vj_copy *old = world_vj(r->w);
+	w = recover(r, (struct remains){.disk = sim_disk_power_loss(r->w->disk, how, &r->rng)}, o,
+		    sim_loss_name(how));
+	if (old && rng_chance(&r->rng, 15))
+		recover_stale(r, w, old);
+	vj_copy_free(old);
+	return w;
 }
 
 /* ---- programs --------------------------------------------------------------------------- */
@@ -228,7 +110,8 @@ static void resume(struct run *r, struct world *w, struct oracle *o)
 
 static void maybe_crash(struct run *r)
 {
-	unsigned permille = r->cfg->crashes * (r->hot ? 6 : 1);
+	/* Between two stores of a publication: what only the volatile journal has to get right. */
+	unsigned permille = r->cfg->crashes * (sim_paused(r->w->sched) ? 3 : r->hot ? 6 : 1);
 	struct oracle *o;
 
 	if (r->hot)
@@ -327,12 +210,17 @@ static void end_run(struct run *r)
 	err = world_close(r->w);
 	if (err && !close_may_fail(r, failed, met))
 		crash_fail("close: error %d", err);
+	struct vj_copy *vj = world_vj(r->w);
+	if (!err && vj)
+		crash_fail("close has left the volatile journal");
+	vj_copy_free(vj);
 	if (!err && !r->w->store.failed)
 		oracle_flush_end(r->o, oracle_flush_begin(r->o));
 	counts.power[SIM_LOSS_NONE_KEPT]++;
 	struct oracle *o;
-	struct world *w = recover(r, sim_disk_power_loss(r->w->disk, SIM_LOSS_NONE_KEPT, &r->rng),
-				  &o, "at the end");
+	struct remains left = {
+		.disk = sim_disk_power_loss(r->w->disk, SIM_LOSS_NONE_KEPT, &r->rng)};
+	struct world *w = recover(r, left, &o, "at the end");
 	world_free(w);
 	oracle_free(o);
 	world_free(r->w);
@@ -367,7 +255,8 @@ static void run_steps(struct run *r)
 	inject_error(r);
 	for (unsigned i = 0; i < steps; i++) {
 		counts.steps++;
-		if (sim_tasks(r->w->sched) < r->cfg->tasks && rng_chance(&r->rng, 50))
+		if (!sim_paused(r->w->sched) && sim_tasks(r->w->sched) < r->cfg->tasks &&
+		    rng_chance(&r->rng, 50))
 			run_random_op(r);
 		if (sim_step(r->w->sched) == SIM_STUCK) {
 			sim_sched_dump(r->w->sched, stdout);
@@ -381,7 +270,7 @@ static void run_steps(struct run *r)
 /* The first open of an image, which is killed like any other, makes its journal. */
 static void measure_open(struct run *r, const struct sim_disk *disk)
 {
-	struct world *w = new_world(r, sim_disk_clone(disk));
+	struct world *w = world_new(r->cfg, sim_disk_clone(disk), rng_next(&r->rng));
 
 	world_open_begin(w, false);
 	while (sim_step(w->sched) == SIM_RUNNING)
@@ -403,7 +292,7 @@ void run_program(const struct config *cfg)
 	snapshot_oracle(cfg, first);
 	measure_open(&r, disk);
 	r.o = first;
-	r.w = recover(&r, disk, &r.o, "first open");
+	r.w = recover(&r, (struct remains){.disk = disk}, &r.o, "first open");
 	oracle_free(first);
 	run_steps(&r);
 }

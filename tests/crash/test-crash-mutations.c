@@ -121,6 +121,25 @@ static void snapshots(struct config *cfg)
 	weigh(cfg, OP_CHECKPOINT, 8);
 }
 
+/* The device outlives the process. */
+static void recoveries(struct config *cfg)
+{
+	cfg->vj = true;
+	cfg->process = 100;
+}
+
+static void recoveries_of_flushes(struct config *cfg)
+{
+	recoveries(cfg);
+	weigh(cfg, OP_FLUSH, 60);
+}
+
+static void stale_ones(struct config *cfg)
+{
+	cfg->vj = true;
+	cfg->process = 0;
+}
+
 static void nothing(struct config *cfg)
 {
 	(void)cfg;
@@ -155,6 +174,15 @@ static const struct mutation {
 	[RULE_INDEX_walk_in_ckpt] = {"walk_in_ckpt", nothing, directed_reclaim},
 	[RULE_INDEX_branch_free] = {"branch_free", nothing, directed_branches},
 	[RULE_INDEX_rollback_ungate] = {"rollback_ungate", nothing, directed_rollback},
+	[RULE_INDEX_no_vj] = {"no_vj", recoveries, NULL},
+	[RULE_INDEX_vj_after_ack] = {"vj_after_ack", recoveries, NULL},
+	[RULE_INDEX_vj_retire_early] = {"vj_retire_early", recoveries_of_flushes, NULL},
+	[RULE_INDEX_vj_reset_early] = {"vj_reset_early", recoveries, NULL},
+	[RULE_INDEX_vj_no_skip] = {"vj_no_skip", recoveries_of_flushes, NULL},
+	[RULE_INDEX_vj_group] = {"vj_group", nothing, directed_groups},
+	[RULE_INDEX_vj_stale] = {"vj_stale", stale_ones, NULL},
+	[RULE_INDEX_vj_free_early] = {"vj_free_early", nothing, directed_recovery},
+	[RULE_INDEX_late_write] = {"late_write", recoveries, NULL},
 };
 _Static_assert(sizeof(mutations) / sizeof(*mutations) == NRULES, "a test for each rule");
 

@@ -26,7 +26,19 @@ struct world *world_new(const struct config *cfg, struct sim_disk *disk, uint64_
 	sim_store_init(&w->store, disk);
 	w->store.no_punch = cfg->no_punch;
 	w->store.fail_rng.state = rng_next(&w->rng);
+	w->box = cfg->vj ? vj_box_new(cfg->params.uuid) : NULL;
 	return w;
+}
+
+void world_recover(struct world *w, const struct vj_copy *vj)
+{
+	vj_box_put(w->box, vj);
+	w->recover = true;
+}
+
+struct vj_copy *world_vj(const struct world *w)
+{
+	return w->box ? vj_box_take(w->box) : NULL;
 }
 
 static void free_engine(struct world *w)
@@ -50,6 +62,7 @@ void world_free(struct world *w)
 		return;
 	free_engine(w);
 	image_abandon(w->im);
+	vj_box_free(w->box);
 	sim_sched_free(w->sched);
 	sim_disk_free(w->disk);
 	free(w);
@@ -92,9 +105,14 @@ errint_t world_do(struct world *w, errint_t (*fn)(struct world *w, void *arg), v
 
 /* ---- opening and closing ---------------------------------------------------------------- */
 
+#define DEVICE 3u
+
 static errint_t open_image(struct world *w, bool read_only)
 {
+	const struct vj_recover recover = {w->box ? vj_box_dir(w->box) : -1, DEVICE, 0};
 	struct image_open_opts opts = {
+		.recover = w->recover ? &recover : NULL,
+		.vj_shift = VJ_SHIFT_MIN,
 		.read_only = read_only,
 		.wait = &sim_wait_ops,
 		.max_regions = w->cfg->max_regions,
@@ -107,6 +125,10 @@ static errint_t open_image(struct world *w, bool read_only)
 	struct engine_opts engine_opts = {.wait = &sim_wait_ops};
 	errint_t err = image_open(&w->store.st, &opts, &w->im);
 
+	if (err)
+		return err;
+	if (w->box && !read_only && !w->recover)
+		err = image_vj_start(w->im, recover.dir, DEVICE);
 	if (err)
 		return err;
 	err = engine_new(w->im, &engine_opts, &w->engine);
@@ -136,6 +158,17 @@ static void first_of_open(void *arg, enum sim_io io, uint64_t off, size_t len, b
 	w->store.event = NULL;
 }
 
+/* What the process before has left in flight lands at any time. */
+static void late_task(void *arg)
+{
+	struct world *w = arg;
+
+	do
+		for (uint64_t n = rng_below(sim_rng(), 40); n; n--)
+			sim_yield("late");
+	while (sim_disk_land(w->disk, sim_rng()));
+}
+
 void world_open_begin(struct world *w, bool read_only)
 {
 	assert(!w->im);
@@ -144,6 +177,8 @@ void world_open_begin(struct world *w, bool read_only)
 	w->store.event_arg = w;
 	w->store.st.read_only = read_only;
 	sim_spawn(w->sched, "open", open_task, w);
+	if (sim_disk_late(w->disk))
+		sim_spawn(w->sched, "late", late_task, w);
 }
 
 errint_t world_open_end(struct world *w)
@@ -197,6 +232,7 @@ static errint_t check_exact(struct world *w, void *arg)
 
 struct verify {
 	const struct oracle *o;
+	bool acked; /* nothing that was acknowledged may be missing, flushed or not */
 	struct oracle *next;
 	const char *when;
 	uint64_t size;
@@ -206,9 +242,13 @@ static void verify_sector(const struct verify *v, unsigned k, value found)
 {
 	char history[512];
 
-	if (!oracle_allows_after_crash(v->o, k, found))
-		crash_fail("%s: sector %u holds %s%" PRIu32 ", allowed: %s", v->when, k,
+	bool ok = v->acked ? oracle_allows(v->o, k, found, oracle_acked(v->o, k))
+			   : oracle_allows_after_crash(v->o, k, found);
+
+	if (!ok)
+		crash_fail("%s: sector %u holds %s%" PRIu32 ", allowed%s: %s", v->when, k,
 			   found == VALUE_BAD ? "no value of it, " : "", found,
+			   v->acked ? " from what was acknowledged" : "",
 			   oracle_describe(v->o, k, history, sizeof(history)));
 	if (v->next && found) {
 		oracle_issue(v->next, k, found);
@@ -246,7 +286,8 @@ static errint_t verify_data(struct world *w, void *arg)
 void world_verify_data(struct world *w, const struct oracle *o, struct oracle *next,
 		       const char *when)
 {
-	struct verify v = {.o = o, .next = next, .when = when, .size = image_size(w->im)};
+	struct verify v = {
+		.o = o, .acked = w->acked, .next = next, .when = when, .size = image_size(w->im)};
 	errint_t err;
 
 	if (!oracle_allows_size(o, v.size))

@@ -200,10 +200,16 @@ static uint64_t sparse_usage(struct store *st)
 	return sparse_of(st)->n * (uint64_t)UNIT_SIZE;
 }
 
-static errint_t sparse_lock(struct store *st, enum store_lock how)
+static errint_t sparse_lock(struct store *st, enum store_lock how, bool quiet)
+{
+	(void)st, (void)how, (void)quiet;
+	return 0;
+}
+
+static errint_t sparse_identity(struct store *st, struct store_identity *id)
 {
 	(void)st;
-	(void)how;
+	*id = (struct store_identity){1, 3};
 	return 0;
 }
 
@@ -229,6 +235,7 @@ static const struct store_ops sparse_ops = {
 	.length = sparse_length,
 	.usage = sparse_usage,
 	.lock = sparse_lock,
+	.identity = sparse_identity,
 	.close = sparse_close,
 };
 

@@ -203,9 +203,16 @@ static uint64_t mem_usage(struct store *st)
 	return used;
 }
 
-static errint_t mem_lock(struct store *st, enum store_lock how)
+static errint_t mem_lock(struct store *st, enum store_lock how, bool quiet)
 {
-	(void)st, (void)how;
+	(void)st, (void)how, (void)quiet;
+	return 0;
+}
+
+static errint_t mem_identity(struct store *st, struct store_identity *id)
+{
+	(void)st;
+	*id = (struct store_identity){1, 2};
 	return 0;
 }
 
@@ -232,6 +239,7 @@ static const struct store_ops mem_ops = {
 	.length = mem_length,
 	.usage = mem_usage,
 	.lock = mem_lock,
+	.identity = mem_identity,
 	.close = mem_close,
 };
 

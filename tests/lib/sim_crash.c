@@ -230,24 +230,62 @@ static void settle_lost(struct sim_disk *d, struct rng *rng)
 		}
 }
 
+/* A change in flight whose process is dead. */
+static void settle_flight(struct sim_disk *d, const struct flight *f, struct rng *rng)
+{
+	unsigned fate = (unsigned)rng_below(rng, 100);
+
+	if (f->kind == FLIGHT_SYNC || fate < 40) {
+		sim_disk_cancel(d, f->op);
+		return;
+	}
+	if (f->kind == FLIGHT_CHANGE && fate < 55)
+		cut_change(d, f, rng, 0);
+	sim_disk_complete(d, f->op);
+}
+
 struct sim_disk *sim_disk_process_death(const struct sim_disk *d, struct rng *rng)
 {
 	struct sim_disk *image = sim_disk_clone(d);
 
 	while (image->nflights) {
 		struct flight f = image->flight[rng_below(rng, image->nflights)];
-		unsigned fate = (unsigned)rng_below(rng, 100);
 
-		if (f.kind == FLIGHT_SYNC || fate < 40) {
-			sim_disk_cancel(image, f.op);
-			continue;
-		}
-		if (f.kind == FLIGHT_CHANGE && fate < 55)
-			cut_change(image, &f, rng, 0);
-		sim_disk_complete(image, f.op);
+		settle_flight(image, &f, rng);
 	}
 	settle_lost(image, rng);
 	return image;
+}
+
+struct sim_disk *sim_disk_process_death_late(const struct sim_disk *d)
+{
+	struct sim_disk *image = sim_disk_clone(d);
+
+	image->late = image->next_op + 1;
+	return image;
+}
+
+bool sim_disk_late(const struct sim_disk *d)
+{
+	for (size_t i = 0; i < d->nflights; i++)
+		if (d->flight[i].op < d->late)
+			return true;
+	return false;
+}
+
+bool sim_disk_land(struct sim_disk *d, struct rng *rng)
+{
+	size_t first = d->nflights ? rng_below(rng, d->nflights) : 0;
+
+	for (size_t i = 0; i < d->nflights; i++) {
+		struct flight f = d->flight[(first + i) % d->nflights];
+
+		if (f.op >= d->late)
+			continue;
+		settle_flight(d, &f, rng);
+		return true;
+	}
+	return false;
 }
 
 /* ---- all of them ------------------------------------------------------------------------ */

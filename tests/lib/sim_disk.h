@@ -80,6 +80,16 @@ struct sim_disk *sim_disk_power_loss(const struct sim_disk *d, enum sim_loss how
 /* The disk as the death of the process may leave it; what was volatile still is. */
 struct sim_disk *sim_disk_process_death(const struct sim_disk *d, struct rng *rng);
 
+/* The same, but what is in flight stays so: the device still has it, and whoever comes next sees it
+ * land, or not, at any time (sim_disk_land()).  Nothing that a failed sync has lost may be there.
+ */
+struct sim_disk *sim_disk_process_death_late(const struct sim_disk *d);
+/* One of the changes that the dead process had in flight lands, lands partly, or never does.
+ * Returns whether there was one. */
+bool sim_disk_land(struct sim_disk *d, struct rng *rng);
+/* Is there one? */
+bool sim_disk_late(const struct sim_disk *d);
+
 /*
  * All outcomes instead of a random one.  Metadata: each unit holds any version, or is torn; data:
  * each write as a whole.  *_count() returns how many there are, or 0 when more than @limit;

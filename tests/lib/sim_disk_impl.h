@@ -52,6 +52,7 @@ struct sim_disk {
 	struct flight *flight;
 	size_t nflights;
 	sim_op next_op;
+	sim_op late;	/* what is in flight below this belongs to a dead process */
 	uint64_t order; /* of the newest completion */
 	uint64_t journal_off, journal_len;
 };

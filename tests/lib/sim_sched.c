@@ -67,6 +67,7 @@ struct sim_sched {
 	size_t outside_size;
 	void *outside_fake;
 	struct task *outer; /* that runs a step of this scheduler */
+	struct task *only;  /* nobody else may run now */
 };
 
 /* One thread runs all schedulers; they nest. */
@@ -196,6 +197,8 @@ enum sim_state sim_step(struct sim_sched *s)
 		return SIM_DONE;
 
 	unsigned i = (unsigned)rng_below(&s->rng, s->ntasks);
+	while (s->only && s->task[i] != s->only)
+		i = (i + 1) % s->ntasks;
 	struct task *t = s->task[i];
 	unsigned waits = t->waits;
 
@@ -270,4 +273,24 @@ static void wait_for_others(void *arg)
 	sim_yield("wait");
 }
 
-const struct image_wait_ops sim_wait_ops = {.wait = wait_for_others};
+/* One time in PAUSES: a group of records has many such places. */
+#define PAUSES 4u
+
+static void pause_here(void *arg)
+{
+	struct task *t = current;
+
+	(void)arg;
+	if (!t || rng_below(&t->sched->rng, PAUSES))
+		return;
+	t->sched->only = t;
+	sim_yield("pause");
+	t->sched->only = NULL;
+}
+
+bool sim_paused(const struct sim_sched *s)
+{
+	return s->only;
+}
+
+const struct image_wait_ops sim_wait_ops = {.wait = wait_for_others, .pause = pause_here};

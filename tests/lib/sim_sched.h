@@ -39,6 +39,9 @@ enum sim_state sim_run(struct sim_sched *s, uint64_t max_steps);
 
 unsigned sim_tasks(const struct sim_sched *s);
 
+/* Has a task stopped where no other one may run (struct image_wait_ops)?  It may hold locks. */
+bool sim_paused(const struct sim_sched *s);
+
 /* Which task does what, for a failure report. */
 void sim_sched_dump(const struct sim_sched *s, FILE *out);
 

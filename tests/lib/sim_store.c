@@ -205,9 +205,16 @@ static uint64_t sim_usage(struct store *st)
 	return 0;
 }
 
-static errint_t sim_lock(struct store *st, enum store_lock how)
+static errint_t sim_lock(struct store *st, enum store_lock how, bool quiet)
 {
-	(void)st, (void)how;
+	(void)how, (void)quiet;
+	return sim_disk_late(sim_of(st)->disk) ? -EBUSY : 0;
+}
+
+static errint_t sim_identity(struct store *st, struct store_identity *id)
+{
+	(void)st;
+	*id = (struct store_identity){1, 1};
 	return 0;
 }
 
@@ -227,6 +234,7 @@ static const struct store_ops sim_ops = {
 	.length = sim_length,
 	.usage = sim_usage,
 	.lock = sim_lock,
+	.identity = sim_identity,
 	.close = sim_close,
 };
 

@@ -97,6 +97,9 @@ static void test_numbers(void **state)
 	assert_int_equal(UBLK_U_CMD_DEL_DEV_ASYNC, 0x80207514);
 	assert_int_equal(UBLK_U_CMD_UPDATE_SIZE, 0xc0207515);
 	assert_int_equal(UBLK_U_CMD_TRY_STOP_DEV, 0xc0207517);
+	assert_int_equal(UBLK_U_CMD_START_USER_RECOVERY, 0xc0207510);
+	assert_int_equal(UBLK_U_CMD_END_USER_RECOVERY, 0xc0207511);
+	assert_int_equal(UBLK_U_CMD_QUIESCE_DEV, 0xc0207516);
 	assert_int_equal(UBLK_U_IO_FETCH_REQ, 0xc0107520);
 	assert_int_equal(UBLK_U_IO_COMMIT_AND_FETCH_REQ, 0xc0107521);
 	assert_int_equal(UBLK_U_IO_REGISTER_IO_BUF, 0xc0107523);
@@ -260,13 +263,30 @@ static void test_plain(void **state)
 	assert_int_equal(control_affinity(c, 9, 5, mask, sizeof(mask)), 0);
 	assert_int_equal(d.op, UBLK_U_CMD_GET_QUEUE_AFFINITY);
 	assert_int_equal(d.cmd.data[0], 5);
-	assert_int_equal(d.calls, 6);
+	assert_int_equal(control_start_recovery(c, 9), 0);
+	assert_int_equal(d.op, UBLK_U_CMD_START_USER_RECOVERY);
+	assert_int_equal(d.cmd.dev_id, 9);
+	assert_int_equal(control_end_recovery(c, 9), 0);
+	assert_int_equal(d.op, UBLK_U_CMD_END_USER_RECOVERY);
+	assert_int_equal(d.cmd.data[0], getpid());
+	assert_int_equal(control_quiesce(c, 9, 1234), 0);
+	assert_int_equal(d.op, UBLK_U_CMD_QUIESCE_DEV);
+	assert_int_equal(d.cmd.data[0], 1234);
+	assert_int_equal(d.calls, 9);
 
 	d.answer = -EBUSY;
 	assert_int_equal(control_stop(c, 9, true), -EBUSY);
 	assert_string_equal(last, "");
 	assert_int_equal(control_stop(c, 9, false), -EBUSY);
 	assert_non_null(strstr(last, "cannot stop the ublk device 9"));
+	last[0] = '\0';
+	assert_int_equal(control_start_recovery(c, 9), -EBUSY); /* to be tried again */
+	assert_string_equal(last, "");
+	assert_int_equal(control_quiesce(c, 9, 1), -EBUSY);
+	assert_non_null(strstr(last, "cannot quiesce the ublk device 9"));
+	d.answer = -EINVAL;
+	assert_int_equal(control_start_recovery(c, 9), -EINVAL);
+	assert_non_null(strstr(last, "cannot begin to take back the ublk device 9"));
 	disconnect(c, &d);
 }
 

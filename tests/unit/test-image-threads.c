@@ -12,10 +12,14 @@
  *   - not superseded: no operation on the sector began after that one had ended and was itself
  *     complete when the read began.
  *
+ * With a volatile journal the process dies at the end, so to speak, and what its successor finds is
+ * judged in the same way.
+ *
  * TEST_THREADS_OPS=n sets the number of operations of each thread.
  */
 #include "config.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -464,12 +468,52 @@ static void fill_up(struct bench *b, uint64_t left)
 	free_worker(&w);
 }
 
+#define DEVICE 1u
+
+/* Write once more, behind the last flush, die, and be recovered from the journal in @dir. */
+static void die_and_recover(struct bench *b, int dir)
+{
+	const struct vj_recover recover = {.dir = dir, .device = DEVICE};
+	struct image_info info;
+	struct worker w;
+
+	new_worker(b, &w, 1);
+	w.op = atomic_load(&b->started[1]);
+	for (unsigned i = 0; i < 50; i++)
+		do_write(&w);
+	free_worker(&w);
+	engine_free(b->e);
+	image_abandon(b->im);
+	b->opts.recover = &recover;
+	open_bench(b, false);
+	b->opts.recover = NULL;
+	image_get_info(b->im, &info);
+	print_message("%llu records recovered\n", (unsigned long long)info.recovered);
+	assert_true(info.recovered > 0);
+	new_worker(b, &w, 0);
+	read_everything(&w);
+	free_worker(&w);
+}
+
+static int make_dir(char *path, size_t size)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(path, size, "%s/vj.XXXXXX", tmp ? tmp : "/var/tmp");
+	assert_non_null(mkdtemp(path));
+	int dir = open(path, O_RDONLY | O_DIRECTORY);
+	assert_true(dir >= 0);
+	return dir;
+}
+
 static void stress(uint8_t shift, uint8_t codec, unsigned align, const struct image_open_opts *opts)
 {
 	struct bench b = {.shift = shift, .codec = codec, .opts = *opts, .ops = ops_of(800)};
 	const struct image_params params = {
 		.size = DISK, .cluster_shift = shift, .codec = codec, .level = 1};
 	struct image_stats stats;
+	char path[512] = "";
+	int dir = opts->vj_shift ? make_dir(path, sizeof(path)) : -1;
 
 	b.st = mem_store_new(STORE_MAX);
 	b.st->align = align;
@@ -482,14 +526,22 @@ static void stress(uint8_t shift, uint8_t codec, unsigned align, const struct im
 	if (b.may_be_full)
 		fill_up(&b, 4u << 20);
 	mem_store_dawdle(b.st);
+	if (*path)
+		assert_int_equal(image_vj_start(b.im, dir, DEVICE), 0);
 	run_threads(&b);
 	image_get_stats(b.im, &stats);
 	print_message("clusters of %u KiB, %s: %llu commits, %llu checkpoints, %llu blobs\n",
 		      1u << (shift - 10), codec_name(codec), (unsigned long long)stats.commits,
 		      (unsigned long long)stats.checkpoints,
 		      (unsigned long long)stats.blobs_written);
+	if (*path)
+		die_and_recover(&b, dir);
 	close_bench(&b);
 	verify_closed(&b);
+	if (*path) {
+		close(dir);
+		assert_int_equal(rmdir(path), 0);
+	}
 	store_close(b.st);
 	pthread_mutex_destroy(&b.lock);
 	free(b.table);
@@ -545,12 +597,22 @@ static void full(void **state)
 	stress(16, CODEC_ZSTD, 512, &opts);
 }
 
+/* The fewest slots that there may be: everybody waits for some. */
+static void recovered(void **state)
+{
+	const struct image_open_opts opts = {.vj_shift = 9};
+
+	(void)state;
+	stress(16, CODEC_NONE, 512, &opts);
+	stress(16, CODEC_ZSTD, 4096, &opts);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(raw),	      cmocka_unit_test(large_blocks),
 		cmocka_unit_test(compressed), cmocka_unit_test(tight_metadata),
-		cmocka_unit_test(full),
+		cmocka_unit_test(full),	      cmocka_unit_test(recovered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

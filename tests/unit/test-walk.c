@@ -447,9 +447,15 @@ static uint64_t meddler_usage(struct store *st)
 	return store_usage(meddler_of(st)->inner);
 }
 
-static errint_t meddler_lock(struct store *st, enum store_lock how)
+static errint_t meddler_lock(struct store *st, enum store_lock how, bool quiet)
 {
+	(void)quiet;
 	return store_lock(meddler_of(st)->inner, how);
+}
+
+static errint_t meddler_identity(struct store *st, struct store_identity *id)
+{
+	return store_identity(meddler_of(st)->inner, id);
 }
 
 static void meddler_close(struct store *st)
@@ -468,6 +474,7 @@ static const struct store_ops meddler_ops = {
 	.length = meddler_length,
 	.usage = meddler_usage,
 	.lock = meddler_lock,
+	.identity = meddler_identity,
 	.close = meddler_close,
 };
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# A bridge that is killed: requests on its device fail, nobody hangs, what was flushed is in the
-# image, and what is left of the device goes with the next command.
+# A bridge that is killed, of a device without recovery: requests on it fail, nobody hangs, what was
+# flushed is in the image, and what is left of the device goes with the next command.
 # Kernels: 7.3 6.18 6.12
 . "$TEST_ENV"
 . "$top_srcdir/tests/vm/attach-lib.sh"
@@ -10,7 +10,7 @@ for mode in $modes; do
 	for round in 1 2 3; do
 		rm -f a.ublk
 		make_image a.ublk empty-zstd
-		attach a.ublk "--mode=$mode" --queues=2
+		attach a.ublk "--mode=$mode" --queues=2 --recovery=off
 		dd if=noise of="$device" bs=1M oflag=direct conv=fsync status=none
 		# Load from all sides, which must come to an end, and notice.
 		for kind in direct,nonblock dsync; do
@@ -35,7 +35,7 @@ for mode in $modes; do
 	done
 
 	# While it is mounted.
-	attach a.ublk "--mode=$mode"
+	attach a.ublk "--mode=$mode" --recovery=off
 	mkfs.ext4 -q "$device"
 	mkdir -p mnt
 	mount "$device" mnt

@@ -42,6 +42,8 @@ kill -9 "$(pid_of "$(cat 0.device)")"
 for ((i = 1; i < count; i++)); do
 	cmp "$(cat "$i.device")" "$i.raw"
 done
+[ "$(timeout 100 ublk-img recover --all)" = "$(cat 0.device)" ]
+cmp "$(cat 0.device)" 0.raw
 detach --all
 [ -z "$(ublk-img list)" ]
 for ((i = 0; i < count; i++)); do
