@@ -119,9 +119,11 @@ static uint64_t log_usage(struct store *st)
 	return store_usage(log_store_of(st)->below);
 }
 
-static errint_t log_lock(struct store *st, enum store_lock how)
+static errint_t log_lock(struct store *st, enum store_lock how, bool quiet)
 {
-	return store_lock(log_store_of(st)->below, how);
+	struct store *below = log_store_of(st)->below;
+
+	return quiet ? store_try_lock(below, how) : store_lock(below, how);
 }
 
 static void log_close(struct store *st)
