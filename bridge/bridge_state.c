@@ -57,22 +57,22 @@ static errint_t take_back_claim(struct bridge *b)
 	return err ? err : b->parts->wait_device(b->parts->arg, b);
 }
 
-/* Nobody may have written to an image that was left in order. */
+/* Nobody may have written to an image that was left in order, nor put another one in its place. */
 static errint_t check_unchanged(struct bridge *b)
 {
+	const struct device_state *s = &b->state;
 	struct stat st;
 
-	if (!b->state.mtime)
-		return 0;
 	if (fstat(store_file_fd(b->store), &st))
 		return log_errno("%s: cannot look at the file", b->opts->image);
-	if (state_file_mtime(&st) == b->state.mtime)
+	if (st.st_dev == s->image_dev && st.st_ino == s->image_ino &&
+	    (!s->mtime || state_file_mtime(&st) == s->mtime))
 		return 0;
 	return log_fail(-ESTALE,
-			"%s has been changed since %s lost its bridge, whose users would take old "
+			"%s has been changed or replaced since %s lost its bridge, whose users would take old "
 			"data for new: it cannot be recovered; \"ublk-img detach --force %s\" "
 			"removes the device",
-			b->opts->image, b->state.device, b->state.device);
+			b->opts->image, s->device, s->device);
 }
 
 static errint_t take_back_open(struct bridge *b, struct image_open_opts *o)
