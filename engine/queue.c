@@ -135,6 +135,8 @@ static errint_t register_all(struct engine_queue *q)
 	const int files[FILES] = {store_file_fd(q->e->st), q->zero_fd, q->opts.client_fd};
 	int err = io_uring_register_files(&q->ring, files, FILES);
 
+	/* Entering it is cheaper then.  Older kernels do without. */
+	(void)io_uring_register_ring_fd(&q->ring);
 	if (!err && q->opts.buffers)
 		err = io_uring_register_buffers_sparse(&q->ring, q->opts.buffers);
 	return err ? log_err(err, "cannot register files and buffers with io_uring") : 0;
