@@ -28,6 +28,10 @@
 #include "image/txn.h"
 #include "image/validate.h"
 
+/* Threads that read and write the disk while an image is opened: as deep a queue as most disks are
+ * fastest with. */
+#define OPEN_THREADS 8u
+
 /* What would let an operation go on. */
 enum need_kind {
 	NEED_NOTHING,
@@ -64,6 +68,7 @@ struct image {
 	int8_t level;
 	bool read_only;
 	bool journaled; /* the file holds a journal */
+	bool opening;	/* nobody is served yet */
 	uint64_t max_regions;
 	uint64_t broken_rules;
 	bool fixed_cap;	    /* dirty_cap was asked for */

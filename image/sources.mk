@@ -53,6 +53,8 @@ image_sources = \
 	%D%/map.h \
 	%D%/pack.c \
 	%D%/pack.h \
+	%D%/parallel.c \
+	%D%/parallel.h \
 	%D%/plan.h \
 	%D%/plan_priv.h \
 	%D%/plan_read.c \
