@@ -72,6 +72,12 @@ void bridge_use_end(struct bridge *b)
 	pthread_rwlock_unlock(&b->use);
 }
 
+bool bridge_is_ending(struct bridge *b)
+{
+	SCOPED_LOCK(&b->device_lock);
+	return b->stopped;
+}
+
 errint_t bridge_resize_device(struct bridge *b)
 {
 	SCOPED_LOCK(&b->device_lock);
@@ -154,8 +160,8 @@ static errint_t open_image(struct bridge *b)
 		return err;
 	if (fstat(store_file_fd(b->store), &b->file))
 		return log_errno("%s: cannot look at the file", b->opts->image);
-	err = engine_new(b->image, NULL, &b->engine);
-	return err;
+	const struct engine_opts engine = {.allow_backing = b->opts->allow_backing};
+	return engine_new(b->image, &engine, &b->engine);
 }
 
 /* Everything that was acknowledged reaches the file.  The first error is the result. */

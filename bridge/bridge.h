@@ -36,8 +36,9 @@ struct bridge_opts {
 	const char *name;     /* checked by runtime_name_check(); NULL: none */
 	const char *log_file; /* absolute path; NULL: the system log */
 	bool read_only;
-	bool foreground; /* run by a service manager */
-	bool restart;	 /* a supervisor starts it again (supervisor.h) */
+	bool allow_backing; /* of engine_opts */
+	bool foreground;    /* run by a service manager */
+	bool restart;	    /* a supervisor starts it again (supervisor.h) */
 	enum bridge_recovery recovery;
 	/* A device that is there and awaits recovery, whose state this is; what stands above is
 	 * what it says.  NULL: a new device. */
@@ -117,5 +118,7 @@ void bridge_add_stats(struct bridge *b, json_t *to);
  */
 MUST_CHECK errint_t bridge_use_begin(struct bridge *b);
 void bridge_use_end(struct bridge *b);
+/* Is the end coming?  What takes long comes to one, then.  Any thread. */
+bool bridge_is_ending(struct bridge *b);
 
 #endif

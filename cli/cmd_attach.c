@@ -12,6 +12,7 @@
 #include "bridge/runtime_dir.h"
 #include "cli/attached.h"
 #include "cli/commands.h"
+#include "cli/image_file.h"
 #include "cli/json_output.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -118,6 +119,7 @@ static errint_t attach(struct invocation *inv, const char *image, const char *lo
 			   .name = o->name,
 			   .log_file = log,
 			   .read_only = o->read_only,
+			   .allow_backing = image_file_allows_backing(),
 			   .foreground = o->foreground,
 			   .restart = o->restart && !o->foreground,
 			   .recovery = (enum bridge_recovery)o->recovery},

@@ -5,7 +5,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "cli/backing_choice.h"
 #include "cli/commands.h"
+#include "cli/image_file.h"
 #include "cli/json_output.h"
 #include "cli/new_file.h"
 #include "cli/options.h"
@@ -19,6 +21,8 @@
 struct create_opts {
 	struct compression compression;
 	uint8_t cluster_shift, sector_shift;
+	const char *backing;
+	int format; /* enum backing_format */
 	bool force, json;
 };
 
@@ -39,7 +43,8 @@ static errint_t whole_sectors(const struct create_opts *o, uint64_t *size)
 	return 0;
 }
 
-static errint_t make_image(const struct create_opts *o, const char *path, uint64_t size)
+static errint_t make_image(const struct create_opts *o, const char *path, uint64_t size,
+			   const struct backing_ref *backing)
 {
 	const struct image_params params = {
 		.size = size,
@@ -48,6 +53,7 @@ static errint_t make_image(const struct create_opts *o, const char *path, uint64
 		.codec = o->compression.codec,
 		.level = o->compression.level,
 		.creator = PACKAGE_STRING,
+		.backing = backing,
 	};
 	struct new_file file;
 	struct store *st = NULL;
@@ -65,7 +71,8 @@ static errint_t make_image(const struct create_opts *o, const char *path, uint64
 	return err;
 }
 
-static errint_t print_json(const struct create_opts *o, const char *path, uint64_t size)
+static errint_t print_json(const struct create_opts *o, const char *path, uint64_t size,
+			   const struct backing_ref *backing)
 {
 	json_t *doc = json_document("create");
 
@@ -75,25 +82,64 @@ static errint_t print_json(const struct create_opts *o, const char *path, uint64
 	json_put_u64(doc, "sector_size", 1ull << o->sector_shift);
 	json_put(doc, "compression",
 		 report_compression_json(o->compression.codec, o->compression.level));
+	json_put(doc, "backing", report_backing_json(backing));
 	return json_print(doc);
+}
+
+/* The size that was asked for, or the backing's. */
+static errint_t find_size(struct invocation *inv, const struct backing_ref *backing, uint64_t *size)
+{
+	const struct create_opts *o = inv->opts;
+	errint_t err = 0;
+
+	if (inv->nargs > 1) {
+		err = size_parse("SIZE", inv->args[1], size);
+		inv->usage = err != 0;
+	} else if (!backing->size) {
+		return log_fail(-EINVAL, "%s: is empty; give the disk a SIZE", o->backing);
+	} else {
+		*size = backing->size;
+	}
+	return err ? err : whole_sectors(o, size);
+}
+
+static errint_t create(struct invocation *inv, const struct backing_ref *backing, uint64_t *size)
+{
+	const struct create_opts *o = inv->opts;
+	struct backing_ref shown = *backing;
+	errint_t err = find_size(inv, backing, size);
+
+	if (err)
+		return err;
+	shown.limit = backing_limit(backing->size, *size);
+	return make_image(o, inv->args[0], *size, o->backing ? &shown : NULL);
 }
 
 static errint_t run_create(struct invocation *inv)
 {
 	const struct create_opts *o = inv->opts;
+	CLEANUP(backing) struct backing *open = NULL;
+	struct backing_ref backing = {.kind = BACKING_NONE};
 	const char *path = inv->args[0];
 	uint64_t size;
-	errint_t err = size_parse("SIZE", inv->args[1], &size);
+	errint_t err = 0;
 
-	inv->usage = err != 0;
+	if (inv->nargs < 2 && !o->backing)
+		return usage_error(inv, "SIZE is missing");
+	if (o->backing)
+		err = backing_choose(o->backing, (enum backing_format)o->format, path, &backing,
+				     &open);
 	if (!err)
-		err = whole_sectors(o, &size);
-	if (!err)
-		err = make_image(o, path, size);
+		err = create(inv, &backing, &size);
 	if (err)
 		return err;
 	log_info("%s: created, a disk of %" PRIu64 " bytes", path, size);
-	return o->json ? print_json(o, path, size) : 0;
+	if (o->backing && backing_needs_allowing(&backing) && !image_file_allows_backing())
+		log_warn(
+			"%s: is not at or below the image's directory, so the image is opened only "
+			"with --allow-backing",
+			backing.path);
+	return o->json ? print_json(o, path, size, &backing) : 0;
 }
 
 static const struct cmd_option options[] = {
@@ -103,6 +149,27 @@ static const struct cmd_option options[] = {
 		    "shrink are stored as they are."),
 	OPTION_CLUSTER_SIZE(struct create_opts),
 	OPTION_SECTOR_SIZE(struct create_opts),
+	{
+		.name = "backing",
+		.letter = 'b',
+		.arg = "FILE",
+		.set = option_string,
+		.offset = offsetof(struct create_opts, backing),
+		.help = "Read from FILE what has not been written to the disk. FILE is a raw file or "
+			"device, or an image; FILE@NAME is a snapshot of an image. It must not be "
+			"changed afterwards, and is named in IMAGE from IMAGE's directory on if it is "
+			"there or below; else from the root, and then IMAGE is opened only with "
+			"--allow-backing.",
+	},
+	{
+		.name = "backing-format",
+		.arg = "FORMAT",
+		.words = backing_format_words,
+		.set = option_word,
+		.offset = offsetof(struct create_opts, format),
+		.help = "What FILE is: auto (an image if it begins like one, else raw; the default), "
+			"raw or ublk-img. IMAGE remembers it.",
+	},
 	{
 		.name = "force",
 		.letter = 'f',
@@ -118,6 +185,8 @@ static const struct cmd_example examples[] = {
 	{"create disk.ublk 64G", "A disk of 64 GiB that takes almost no space yet."},
 	{"create --zstd=6 archive.ublk 1.5T",
 	 "A disk whose content is compressed as it is written."},
+	{"create --backing base.raw overlay.ublk",
+	 "A disk that begins as what is in base.raw, and leaves that alone."},
 	{NULL, NULL},
 };
 
@@ -125,8 +194,8 @@ const struct command cmd_create = {
 	.name = "create",
 	.group = "Images",
 	.summary = "Make an empty disk",
-	.operands = "IMAGE SIZE",
-	.min_args = 2,
+	.operands = "IMAGE [SIZE]",
+	.min_args = 1,
 	.max_args = 2,
 	.options = options,
 	.opts_size = sizeof(struct create_opts),
@@ -135,7 +204,10 @@ const struct command cmd_create = {
 		"zeros. The file takes a few hundred KiB, whatever the size of the disk, and grows "
 		"as the disk is written.\n\n"
 		"A SIZE that is no whole number of sectors is rounded up. An interrupted or failed "
-		"create leaves nothing behind, and with --force the old file as it was.",
+		"create leaves nothing behind, and with --force the old file as it was.\n\n"
+		"With --backing the disk begins as FILE, of its size unless SIZE is given; a larger "
+		"disk has zeros behind it. Opening IMAGE is refused when FILE is not there, or is not "
+		"what it was; see rebase and commit.",
 	.examples = examples,
 	.run = run_create,
 };

@@ -90,14 +90,33 @@ static void print_map(const json_t *doc)
 	uint64_t stored = number(doc, "raw_bytes") + number(doc, "compressed_bytes");
 
 	printf("%-16s%" PRIu64 " never written, %" PRIu64 " zero, %" PRIu64 " raw, %" PRIu64
-	       " compressed\n",
+	       " compressed",
 	       "clusters:", number(clusters, "hole"), number(clusters, "zero"),
 	       number(clusters, "raw"), number(clusters, "zstd"));
+	if (number(clusters, "backing"))
+		printf(", %" PRIu64 " from the backing file", number(clusters, "backing"));
+	putchar('\n');
 	print_size("data:", number(doc, "mapped_bytes"));
 	if (!stored)
 		return;
 	print_size("stored in:", stored);
 	printf("%-16s%.2f\n", "ratio:", json_real_value(json_object_get(doc, "ratio")));
+}
+
+static void print_backing(const json_t *doc)
+{
+	const json_t *b = json_object_get(doc, "backing");
+
+	if (!json_is_object(b))
+		return;
+	printf("%-16s%s (%s%s)\n", "backing file:", text(b, "file"),
+	       json_is_string(json_object_get(b, "snapshot_uuid")) ? "a snapshot, " : "",
+	       text(b, "format"));
+	print_size("backing size:", number(b, "size"));
+	if (number(b, "shown_bytes") < number(b, "size"))
+		print_size("of it shown:", number(b, "shown_bytes"));
+	if (json_is_true(json_object_get(b, "commit_interrupted")))
+		printf("%-16sinterrupted; to be finished by another commit\n", "commit:");
 }
 
 static void print_state(const json_t *doc)
@@ -174,6 +193,7 @@ static void print_facts(const char *path, const json_t *doc)
 	print_size("virtual size:", number(doc, "virtual_size"));
 	print_size("disk usage:", number(doc, "disk_usage"));
 	print_size("file length:", number(doc, "file_length"));
+	print_backing(doc);
 	print_map(doc);
 	print_properties(doc);
 	print_state(doc);

@@ -128,7 +128,7 @@ static errint_t make_view(struct mounted *m)
 		.server = getpid(),
 	};
 	struct stat st;
-	errint_t err = engine_new(m->file.image, NULL, &m->engine);
+	errint_t err = image_file_engine(m->file.image, &m->engine);
 
 	if (err)
 		return err;

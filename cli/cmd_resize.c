@@ -104,7 +104,7 @@ static errint_t resize_image(struct image *im, uint64_t size, bool shrink)
 {
 	struct engine_thread *thread;
 	struct engine *engine;
-	errint_t err = engine_new(im, NULL, &engine);
+	errint_t err = image_file_engine(im, &engine);
 
 	if (err)
 		return err;

@@ -20,6 +20,8 @@ const struct command *const commands[] = {
 	&cmd_resize,
 	&cmd_compare,
 	&cmd_measure,
+	&cmd_commit,
+	&cmd_rebase,
 	&cmd_snapshot_create,
 	&cmd_snapshot_list,
 	&cmd_snapshot_diff,
@@ -105,6 +107,14 @@ const struct cmd_option global_options[] = {
 		.set = option_flag,
 		.offset = offsetof(struct global_opts, verbose),
 		.help = "Say more about what is done.",
+	},
+	{
+		.name = "allow-backing",
+		.set = option_flag,
+		.offset = offsetof(struct global_opts, allow_backing),
+		.help = "Open an image's backing file wherever it is. Without it, only one at or "
+			"below the image's own directory is, as an image from somebody else could "
+			"name any file. UBLK_IMG_ALLOW_BACKING=1 in the environment says the same.",
 	},
 	{
 		.name = "debug",

@@ -8,6 +8,7 @@
 extern const struct command cmd_apply;
 extern const struct command cmd_attach;
 extern const struct command cmd_check;
+extern const struct command cmd_commit;
 extern const struct command cmd_compare;
 extern const struct command cmd_convert;
 extern const struct command cmd_create;
@@ -18,6 +19,7 @@ extern const struct command cmd_list;
 extern const struct command cmd_map;
 extern const struct command cmd_measure;
 extern const struct command cmd_mount;
+extern const struct command cmd_rebase;
 extern const struct command cmd_recover;
 extern const struct command cmd_resize;
 extern const struct command cmd_snapshot_create;
@@ -47,6 +49,7 @@ bool command_is_family(const char *word);
 struct global_opts {
 	bool help, version;
 	bool quiet, verbose;
+	bool allow_backing;
 	const char *debug;
 };
 extern const struct cmd_option global_options[];

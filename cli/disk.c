@@ -177,22 +177,52 @@ static errint_t raw_size(struct disk *d)
 /* Ends a walk whose runs have filled the table. */
 enum { WALK_FULL = -EXFULL };
 
+static errint_t add_data(struct disk *d, uint64_t start, uint64_t end)
+{
+	struct data_run *last = d->nruns ? &d->runs[d->nruns - 1] : NULL;
+
+	if (last && last->end == start) {
+		last->end = end;
+		return 0;
+	}
+	if (d->nruns == RUNS_MAX)
+		return WALK_FULL;
+	d->runs[d->nruns++] = (struct data_run){start, end};
+	return 0;
+}
+
+/* What comes from the backing is data where that may have some. */
+static errint_t add_backing(struct disk *d, uint64_t off, uint64_t end)
+{
+	errint_t err = 0;
+
+	while (!err && off < end) {
+		uint64_t from, to;
+
+		err = engine_backing_data(d->engine, off, &from, &to);
+		if (err || from >= end)
+			break;
+		to = to < end ? to : end;
+		d->runs_end = from;
+		err = add_data(d, from, to);
+		off = to;
+	}
+	return err;
+}
+
 static errint_t add_run(void *arg, const struct map_extent *e)
 {
 	struct disk *d = arg;
-	struct data_run *last = d->nruns ? &d->runs[d->nruns - 1] : NULL;
+	uint64_t end = e->off + e->len;
+	errint_t err = 0;
 
-	if (e->kind == MAP_RAW || e->kind == MAP_ZSTD) {
-		if (last && last->end == e->off) {
-			last->end = e->off + e->len;
-		} else {
-			if (d->nruns == RUNS_MAX)
-				return WALK_FULL;
-			d->runs[d->nruns++] = (struct data_run){e->off, e->off + e->len};
-		}
-	}
-	d->runs_end = e->off + e->len;
-	return 0;
+	if (e->kind == MAP_RAW || e->kind == MAP_ZSTD)
+		err = add_data(d, e->off, end);
+	else if (e->kind == MAP_BACKING)
+		err = add_backing(d, e->off, end);
+	if (!err)
+		d->runs_end = end;
+	return err;
 }
 
 static errint_t load_runs(struct disk *d, uint64_t off)
@@ -344,7 +374,7 @@ static errint_t open_image(struct disk *d)
 	d->runs = calloc(RUNS_MAX, sizeof(*d->runs));
 	if (!d->runs)
 		return log_err(-ENOMEM, "%s: cannot open", d->path);
-	return engine_new(d->source.file.image, NULL, &d->engine);
+	return image_file_engine(d->source.file.image, &d->engine);
 }
 
 /* A snapshot is one of an image, and what is attached is an image as well as a block device, which

@@ -10,6 +10,26 @@
 #include "cli/attached.h"
 #include "common/cleanup.h"
 #include "common/fault.h"
+#include "engine/engine.h"
+
+static bool allow_backing;
+
+void image_file_allow_backing(bool allow)
+{
+	allow_backing = allow;
+}
+
+bool image_file_allows_backing(void)
+{
+	return allow_backing;
+}
+
+errint_t image_file_engine(struct image *im, struct engine **out)
+{
+	const struct engine_opts opts = {.allow_backing = allow_backing};
+
+	return engine_new(im, &opts, out);
+}
 
 errint_t image_file_open_as(const char *path, const struct image_file_opts *o, struct image_file *f)
 {

@@ -28,6 +28,14 @@ MUST_CHECK errint_t image_file_open(const char *path, bool write, struct image_f
 /* Opens the image at @path for reading all of it in small pieces, with the page cache's help. */
 MUST_CHECK errint_t image_file_open_stream(const char *path, struct image_file *f);
 
+/* Whether a backing is opened wherever it is: of all images that this process opens. */
+void image_file_allow_backing(bool allow);
+bool image_file_allows_backing(void);
+
+/* An engine on an image, which opens its backing.  Messages are logged. */
+struct engine;
+MUST_CHECK errint_t image_file_engine(struct image *im, struct engine **out);
+
 /* Closes what is open of @f, which may be all zeros.  After a success nothing more can be lost. */
 MUST_CHECK errint_t image_file_close(struct image_file *f);
 

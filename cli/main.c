@@ -11,6 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/help.h"
+#include "cli/image_file.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/suggest.h"
@@ -26,6 +27,10 @@ static void apply_globals(const struct global_opts *g)
 	else if (g->verbose)
 		log_set_level(LOG_LEVEL_INFO);
 	terminal_set_quiet(g->quiet);
+
+	const char *allow = getenv("UBLK_IMG_ALLOW_BACKING");
+
+	image_file_allow_backing(g->allow_backing || (allow && !strcmp(allow, "1")));
 }
 
 /* Standard output's errors count as the command's. */

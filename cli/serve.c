@@ -9,6 +9,7 @@
 #include "bridge/control.h"
 #include "bridge/params.h"
 #include "bridge/ublk_device.h"
+#include "cli/backing_work.h"
 #include "cli/bridge_snapshots.h"
 #include "cli/bridge_views.h"
 #include "cli/loop_device.h"
@@ -122,6 +123,8 @@ static void make_methods(struct serve *s, struct bridge *b)
 		{"snapshot-rollback", bridge_snapshot_rollback, b},
 		{"snapshot-diff", bridge_snapshot_diff, b},
 		{"resize", bridge_resize, b},
+		{"commit", bridge_commit, b},
+		{"flatten", bridge_flatten, b},
 		{NULL, NULL, NULL},
 	};
 

@@ -22,7 +22,7 @@ struct serve {
 	struct bridge_views *views;
 	struct control *control; /* for a device that is taken back */
 	uint64_t features;
-	struct socket_method methods[12];
+	struct socket_method methods[16];
 };
 
 /* Fills @parts for a bridge as @s, which outlives it, says.  Message logged. */

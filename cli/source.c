@@ -174,7 +174,7 @@ errint_t source_point(struct source *s, struct content_point *p, bool *known)
 
 static bool parse_kind(const char *text, enum map_kind *kind)
 {
-	for (*kind = MAP_HOLE; *kind <= MAP_ZSTD; ++*kind)
+	for (*kind = MAP_HOLE; *kind < MAP_KINDS; ++*kind)
 		if (!strcmp(text, report_kind(*kind)))
 			return true;
 	return false;
@@ -183,10 +183,10 @@ static bool parse_kind(const char *text, enum map_kind *kind)
 /* A line of the file map, docs/view.md; what is there of it of [off, end). */
 static errint_t parse_line(const struct source *s, const char *line, struct map_extent *e)
 {
-	char kind[8], place[24], stored[24];
+	char kind[16], place[24], stored[24];
 
 	*e = (struct map_extent){.off = 0};
-	if (sscanf(line, "%" SCNu64 " %" SCNu64 " %7s %23s %23s", &e->off, &e->len, kind, place,
+	if (sscanf(line, "%" SCNu64 " %" SCNu64 " %15s %23s %23s", &e->off, &e->len, kind, place,
 		   stored) != 5 ||
 	    !parse_kind(kind, &e->kind))
 		return log_fail(-EPROTO, "%s: odd line in its map: %s", s->text, line);

@@ -12,6 +12,10 @@ cli_library_sources = \
 	%D%/attached.h \
 	%D%/attached_view.c \
 	%D%/attached_view.h \
+	%D%/backing_choice.c \
+	%D%/backing_choice.h \
+	%D%/backing_work.c \
+	%D%/backing_work.h \
 	%D%/background.c \
 	%D%/background.h \
 	%D%/blocks.c \
@@ -25,6 +29,7 @@ cli_library_sources = \
 	%D%/cmd_apply.c \
 	%D%/cmd_attach.c \
 	%D%/cmd_check.c \
+	%D%/cmd_commit.c \
 	%D%/cmd_compare.c \
 	%D%/cmd_convert.c \
 	%D%/cmd_create.c \
@@ -35,6 +40,7 @@ cli_library_sources = \
 	%D%/cmd_map.c \
 	%D%/cmd_measure.c \
 	%D%/cmd_mount.c \
+	%D%/cmd_rebase.c \
 	%D%/cmd_recover.c \
 	%D%/cmd_resize.c \
 	%D%/cmd_snapshot.c \

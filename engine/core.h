@@ -9,6 +9,7 @@
 
 #include "codecs/codec.h"
 #include "common/cleanup.h"
+#include "engine/backing.h"
 #include "engine/buffers.h"
 #include "engine/cache.h"
 #include "engine/engine.h"
@@ -30,6 +31,7 @@ struct counters {
 	_Atomic uint64_t requests[REQ_OPS], bytes[REQ_OPS], errors;
 	_Atomic uint64_t latency[REQ_OPS][LATENCY_BUCKETS];
 	_Atomic uint64_t zero_copy_read, zero_copy_written, direct_read, direct_written, zero_read;
+	_Atomic uint64_t backing_read;
 	_Atomic uint64_t blob_read, cached_read, cluster_written, copied, copied_raw;
 	_Atomic uint64_t sqes, enters, handoffs;
 };
@@ -47,6 +49,8 @@ struct engine {
 	unsigned codec_id;
 	int level;
 	uint8_t *zeros; /* a cluster of them */
+
+	struct backing *backing; /* NULL: the image stands alone */
 
 	struct cache *cache;
 	struct buffers *blobs;	   /* of blob_space() */
@@ -78,6 +82,7 @@ struct engine_thread {
 	struct engine *e;
 	struct image_writer *writer;
 	struct codec_ctx *ctx[CODEC_NIDS]; /* made when first needed */
+	struct backing_reader *backing;	   /* the same */
 
 	uint8_t *stored;  /* a blob with the rest of its first and last unit */
 	uint8_t *plain;	  /* a cluster that was decompressed and is not cached */
@@ -116,6 +121,9 @@ MUST_CHECK errint_t unpack_blob(struct engine_thread *t, const struct seg *s, co
 
 /* read.c: decompress the cluster of @s into @dst, a cluster's room.  A guard is held. */
 MUST_CHECK errint_t read_cluster(struct engine_thread *t, const struct seg *s, uint8_t *dst);
+
+/* read.c: the backing's bytes; @buf has any alignment.  May block, waits for nothing but I/O. */
+MUST_CHECK errint_t read_backing(struct engine_thread *t, uint8_t *buf, size_t len, uint64_t off);
 
 /* write.c: carry out and settle t->wplan, a WRITE_CLUSTER, with the request's bytes in @buf. */
 MUST_CHECK errint_t write_planned_cluster(struct engine_thread *t, const uint8_t *buf);

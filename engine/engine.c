@@ -51,6 +51,35 @@ static errint_t find_codec(struct engine *e, const struct image_info *info)
 	return 0;
 }
 
+static errint_t open_backing(struct engine *e, const struct engine_opts *opts)
+{
+	struct backing_chain chain = {.up = opts ? opts->chain : NULL};
+	struct backing_how how = {.chain = &chain};
+	int fd = store_file_fd(e->st);
+	struct backing_ref ref;
+
+	image_get_backing(e->im, &ref);
+	if (ref.kind == BACKING_NONE)
+		return 0;
+	if (opts && opts->backing)
+		return backing_of_store(opts->backing, &ref, &e->backing);
+	if (opts) {
+		how.allow = opts->allow_backing;
+		how.wait = opts->wait;
+	}
+	if (fd < 0 || fstat(fd, &chain.st))
+		return log_fail(-ENOTSUP,
+				"%s: is not in a file, so that its backing file %s cannot be found",
+				e->st->name, ref.path);
+	return backing_open(&ref, e->st->name, &how, &e->backing);
+}
+
+errint_t engine_backing_data(struct engine *e, uint64_t off, uint64_t *start, uint64_t *end)
+{
+	*start = *end = UINT64_MAX;
+	return e->backing ? backing_next_data(e->backing, off, start, end) : 0;
+}
+
 static errint_t engine_init(struct engine *e, struct image *im, const struct engine_opts *opts)
 {
 	struct image_info info;
@@ -66,8 +95,10 @@ static errint_t engine_init(struct engine *e, struct image *im, const struct eng
 	if (!e->zeros)
 		return no_memory();
 
-	errint_t err = cache_new(e->cluster, CACHE_BYTES, &e->cache);
+	errint_t err = open_backing(e, opts);
 
+	if (!err)
+		err = cache_new(e->cluster, CACHE_BYTES, &e->cache);
 	if (!err)
 		err = buffers_new(blob_space(e), BLOB_BYTES, &e->blobs);
 	if (!err)
@@ -106,6 +137,7 @@ void engine_free(struct engine *e)
 	packer_free(e->packer);
 	cache_free(e->cache);
 	buffers_free(e->blobs);
+	backing_close(e->backing);
 	free(e->zeros);
 	free(e);
 }
@@ -164,6 +196,7 @@ void engine_thread_free(struct engine_thread *t)
 		return;
 	if (t->writer)
 		image_writer_free(t->writer);
+	backing_reader_free(t->backing);
 	for (unsigned i = 0; i < CODEC_NIDS; i++)
 		codec_ctx_free(t->ctx[i]);
 	free(t->stored);

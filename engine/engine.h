@@ -14,13 +14,23 @@ struct engine_opts {
 	/* How to wait for another thread: the image_open_opts.wait that @im was opened with.  NULL:
 	 * ordinary threads. */
 	const struct image_wait_ops *wait;
+	/* Open a backing wherever it is, not only at or below the image's directory. */
+	bool allow_backing;
+	/* The images on top of @im whose backing it is; NULL: none. */
+	const struct backing_chain *chain;
+	/* The bytes of the backing, the caller's, instead of the file that the image names; NULL:
+	 * that file.  Tests only. */
+	struct store *backing;
 };
+
+struct backing_chain;
 
 /*
  * An engine on @im, which stays the caller's.  @opts may be NULL.  All compressed data written to
  * one open image goes through one engine.  When the image asks for a codec or a level that this
- * build does not have, a warning says so, and new data is stored uncompressed.  -ENOMEM, message
- * logged.
+ * build does not have, a warning says so, and new data is stored uncompressed.  The backing that
+ * the image has is opened, which must be what it was.  -ENOMEM, and the errors of backing_open();
+ * messages are logged.
  */
 MUST_CHECK errint_t engine_new(struct image *im, const struct engine_opts *opts,
 			       struct engine **out);
@@ -59,6 +69,11 @@ MUST_CHECK errint_t engine_resize(struct engine_thread *t, uint64_t size, bool s
  * one thread at a time; it may block.
  */
 MUST_CHECK errint_t engine_maintain(struct engine *e);
+
+/* The first run of possible data of the backing at or after @off bytes; what is before it reads as
+ * zeros.  *start == UINT64_MAX: none follows.  Nothing that the image has itself is looked at. */
+MUST_CHECK errint_t engine_backing_data(struct engine *e, uint64_t off, uint64_t *start,
+					uint64_t *end);
 
 /* Compresses everything that was written in parts, before the image is closed.  Same thread as
  * engine_maintain(); others may still read and write.  When it fails only space is lost. */

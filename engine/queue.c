@@ -57,6 +57,7 @@ static void add_counters(struct engine_stats *s, const struct counters *c)
 	s->direct_read += figure(&c->direct_read);
 	s->direct_written += figure(&c->direct_written);
 	s->zero_read += figure(&c->zero_read);
+	s->backing_read += figure(&c->backing_read);
 	s->blob_read += figure(&c->blob_read);
 	s->cached_read += figure(&c->cached_read);
 	s->cluster_written += figure(&c->cluster_written);
@@ -132,7 +133,12 @@ static errint_t open_ring(struct engine_queue *q)
 
 static errint_t register_all(struct engine_queue *q)
 {
-	const int files[FILES] = {store_file_fd(q->e->st), q->zero_fd, q->opts.client_fd};
+	const int files[FILES] = {
+		[FILE_IMAGE] = store_file_fd(q->e->st),
+		[FILE_ZERO] = q->zero_fd,
+		[FILE_CLIENT] = q->opts.client_fd,
+		[FILE_BACKING] = q->backing ? store_file_fd(q->backing) : -1,
+	};
 	int err = io_uring_register_files(&q->ring, files, FILES);
 
 	if (!err && q->opts.buffers)
@@ -155,6 +161,7 @@ static errint_t queue_init(struct engine_queue *q)
 		return log_fail(-ENOTSUP, "%s: is not a file, which io_uring needs",
 				q->e->st->name);
 	q->mem_align = store_mem_align(q->e->st);
+	q->backing = q->e->backing ? backing_raw(q->e->backing) : NULL;
 	q->zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	if (q->zero_fd < 0)
 		return log_errno("/dev/zero: cannot open");
@@ -292,17 +299,21 @@ static bool is_aligned(const struct seg_io *io)
 {
 	const struct engine_queue *q = io->r->q;
 	const uint8_t *mem = queue_memory(io->r, io->from);
+	bool backing = io->source == IO_BACKING;
+	unsigned align = backing ? q->backing->align : q->e->st->align;
+	unsigned mem_align = backing ? store_mem_align(q->backing) : q->mem_align;
 
 	uint64_t at = mem ? (uintptr_t)mem : io->r->payload.buf_base + io->from;
 
-	return (io->file_off | io->len) % q->e->st->align == 0 && at % q->mem_align == 0;
+	return (io->file_off | io->len) % align == 0 && at % mem_align == 0;
 }
 
 static void prepare(struct io_uring_sqe *sqe, const struct seg_io *io)
 {
 	const struct engine_req *r = io->r;
 	bool write = r->op == REQ_WRITE;
-	int file = io->zeros ? FILE_ZERO : FILE_IMAGE;
+	static const int files[] = {FILE_IMAGE, FILE_ZERO, FILE_BACKING};
+	int file = files[io->source];
 	uint8_t *mem = queue_memory(r, io->from);
 
 	if (mem) {
@@ -356,7 +367,8 @@ void io_submit(struct seg_io *io)
 {
 	struct engine_queue *q = io->r->q;
 
-	if (!io->zeros && !is_aligned(io)) {
+	if ((io->source == IO_BACKING && !q->backing) ||
+	    (io->source != IO_ZERO && !is_aligned(io))) {
 		hand_to_worker(io);
 		return;
 	}
@@ -371,7 +383,8 @@ static errint_t io_failed(const struct seg_io *io, errint_t err)
 {
 	const struct engine_req *r = io->r;
 
-	return log_err(err, "%s: cannot %s %u bytes at offset %llu", r->q->e->st->name,
+	return log_err(err, "%s: cannot %s %u bytes at offset %llu",
+		       io->source == IO_BACKING ? r->q->backing->name : r->q->e->st->name,
 		       r->op == REQ_WRITE ? "write" : "read", io->len,
 		       (unsigned long long)io->file_off);
 }
@@ -395,7 +408,9 @@ static void count_moved(const struct seg_io *io, uint32_t len)
 	struct engine_queue *q = io->r->q;
 	bool write = io->r->op == REQ_WRITE;
 
-	if (io->zeros)
+	if (io->source == IO_BACKING)
+		COUNT_HERE(q, backing_read, len);
+	if (io->source == IO_ZERO)
 		COUNT_HERE(q, zero_read, len);
 	else if (io->r->payload.buf_index >= 0 && write)
 		COUNT_HERE(q, zero_copy_written, len);
@@ -435,7 +450,7 @@ static void io_completed(struct seg_io *io, int res)
 	io->len -= (uint32_t)res;
 	if (!io->len)
 		io_done(io);
-	else if (io->zeros && res)
+	else if (io->source == IO_ZERO && res)
 		io_submit(io);
 	else
 		hand_to_worker(io);
@@ -466,8 +481,10 @@ static errint_t move_read(struct seg_io *io, struct engine_thread *t, uint32_t n
 	uint8_t *mem = queue_memory(io->r, io->from);
 	errint_t err = 0;
 
-	if (io->zeros)
+	if (io->source == IO_ZERO)
 		memset(t->cluster, 0, n);
+	else if (io->source == IO_BACKING)
+		err = read_backing(t, t->cluster, n, io->file_off);
 	else
 		err = store_read(t->e->st, t->cluster, n, io->file_off);
 	if (err)
@@ -516,6 +533,8 @@ void io_by_hand(struct seg_io *io, struct engine_thread *t)
 		io->err = io->r->op == REQ_WRITE ? move_write(io, t, n) : move_read(io, t, n);
 		COUNT(q, copied, n);
 		COUNT(q, copied_raw, n);
+		if (io->source == IO_BACKING)
+			COUNT(q, backing_read, n);
 		io->from += n;
 		io->file_off += n;
 		io->len -= n;

@@ -50,7 +50,7 @@ struct seg_io {
 	uint32_t from;	       /* first byte of the request that is not done yet */
 	uint32_t len;	       /* bytes not done yet */
 	uint64_t file_off;
-	bool zeros; /* what is read are zeros */
+	enum io_source { IO_FILE, IO_ZERO, IO_BACKING } source; /* of a READ */
 	errint_t err;
 	errint_t sync_err; /* of a DSYNC write */
 };

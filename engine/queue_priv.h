@@ -11,7 +11,7 @@
  * everywhere is the clock read without a system call. */
 enum { TIMED_TURNS = 8 };
 
-enum { FILE_IMAGE, FILE_ZERO, FILE_CLIENT = QUEUE_CLIENT_FILE, FILES };
+enum { FILE_IMAGE, FILE_ZERO, FILE_CLIENT = QUEUE_CLIENT_FILE, FILE_BACKING, FILES };
 
 struct bounce; /* a free buffer */
 
@@ -39,7 +39,8 @@ struct engine_queue {
 	struct engine *e;
 	struct engine_queue_opts opts;
 	int zero_fd, event_fd;
-	unsigned mem_align; /* of buffers under direct I/O */
+	unsigned mem_align;    /* of buffers under direct I/O */
+	struct store *backing; /* a raw one; NULL: none, or an image, which workers read */
 
 	/* The queue's thread's. */
 	struct io_uring ring;

@@ -23,7 +23,6 @@ static void read_zeros(struct seg_io *io)
 {
 	uint8_t *mem = io->r->payload.mem;
 
-	io->zeros = true;
 	if (mem) {
 		memset(mem + io->from, 0, io->len);
 		COUNT_HERE(io->r->q, zero_read, io->len);
@@ -53,14 +52,19 @@ static void start_seg(struct engine_req *r, const struct seg *s, struct seg_io *
 	io->from = from;
 	io->len = s->len;
 	io->file_off = s->file_off;
-	io->zeros = false;
+	io->source = IO_FILE;
 	io->entry = NULL;
 	io->blob = NULL;
 	io->err = io->sync_err = 0;
 	switch (s->kind) {
 	case SEG_ZERO:
+		io->source = IO_ZERO;
 		io->file_off = 0;
 		read_zeros(io);
+		return;
+	case SEG_BACKING:
+		io->source = IO_BACKING;
+		read_file(io);
 		return;
 	case SEG_FILE:
 		read_file(io);
@@ -126,7 +130,7 @@ static errint_t deliver(struct engine_req *r)
 		if (s->kind != SEG_BLOB) {
 			err = r->payload.ops->copy_out(&r->payload, r->bounce + from, from, s->len);
 			COUNT(r->q, copied, s->len);
-			COUNT(r->q, copied_raw, s->kind == SEG_FILE ? s->len : 0);
+			COUNT(r->q, copied_raw, s->kind != SEG_ZERO ? s->len : 0);
 		}
 		from += s->len;
 	}

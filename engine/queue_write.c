@@ -206,7 +206,7 @@ static void start_segs(struct engine_req *r)
 		io->from = from;
 		io->len = p->seg[i].len;
 		io->file_off = p->seg[i].file_off;
-		io->zeros = false;
+		io->source = IO_FILE;
 		io->err = io->sync_err = 0;
 		from += io->len;
 		io_submit(io);

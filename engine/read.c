@@ -13,14 +13,34 @@
 #include "engine/core.h"
 #include "image/checksum.h"
 
-static errint_t read_file(struct engine_thread *t, uint8_t *buf, size_t len, uint64_t off)
+typedef errint_t (*read_fn)(struct engine_thread *t, void *buf, size_t len, uint64_t off);
+
+static errint_t from_file(struct engine_thread *t, void *buf, size_t len, uint64_t off)
+{
+	return store_read(t->e->st, buf, len, off);
+}
+
+static errint_t from_backing(struct engine_thread *t, void *buf, size_t len, uint64_t off)
+{
+	struct backing *b = t->e->backing;
+	errint_t err = 0;
+
+	assert(b);
+	if (!t->backing)
+		err = backing_reader_new(b, &t->backing);
+	return err ? err : backing_read(t->backing, buf, len, off);
+}
+
+/* Into memory of any alignment. */
+static errint_t read_by(read_fn from, struct engine_thread *t, uint8_t *buf, size_t len,
+			uint64_t off)
 {
 	if ((uintptr_t)buf % SECTOR_SIZE == 0)
-		return store_read(t->e->st, buf, len, off);
+		return from(t, buf, len, off);
 
 	for (size_t done = 0; done < len;) {
 		size_t n = len - done < t->e->cluster ? len - done : t->e->cluster;
-		errint_t err = store_read(t->e->st, t->bounce, n, off + done);
+		errint_t err = from(t, t->bounce, n, off + done);
 
 		if (err)
 			return err;
@@ -28,6 +48,11 @@ static errint_t read_file(struct engine_thread *t, uint8_t *buf, size_t len, uin
 		done += n;
 	}
 	return 0;
+}
+
+errint_t read_backing(struct engine_thread *t, uint8_t *buf, size_t len, uint64_t off)
+{
+	return read_by(from_backing, t, buf, len, off);
 }
 
 static errint_t damaged_blob(const struct seg *s, const char *what)
@@ -114,7 +139,9 @@ static errint_t read_seg(struct engine_thread *t, uint8_t *buf, const struct seg
 		memset(buf, 0, s->len);
 		return 0;
 	case SEG_FILE:
-		return read_file(t, buf, s->len, s->file_off);
+		return read_by(from_file, t, buf, s->len, s->file_off);
+	case SEG_BACKING:
+		return read_backing(t, buf, s->len, s->file_off);
 	case SEG_BLOB:
 		return read_blob(t, buf, s);
 	}

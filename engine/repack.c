@@ -99,7 +99,8 @@ void repacker_get_stats(struct repacker *r, struct repacker_stats *stats)
 
 struct candidate {
 	struct repack repack;
-	struct packed packed; /* no frame: zeros */
+	struct packed packed; /* no frame: raw, or zeros */
+	uint64_t raw;	      /* where it is stored as it is; 0: it is not */
 	uint32_t crc;
 };
 
@@ -116,13 +117,26 @@ static errint_t read_whole(struct engine_thread *t, uint64_t cluster, uint8_t *b
 	return engine_read(t, buf, off, len);
 }
 
+/* The cluster in t->cluster does not shrink. */
+static errint_t store_raw(struct engine_thread *t, struct candidate *c)
+{
+	errint_t err = repack_place(t->e->im, &c->raw);
+
+	if (err)
+		return err;
+	err = store_write(t->e->st, t->cluster, t->e->cluster, c->raw);
+	if (err)
+		repack_give_back(t->e->im, c->raw);
+	return err;
+}
+
 /* Read and compress one cluster into the thread's frame @i.  *use: it has a frame, or is zeros. */
 static errint_t prepare(struct engine_thread *t, struct candidate *c, unsigned i, bool *use)
 {
-	uint8_t *frame = t->frames + i * frame_space(t->e);
 	errint_t err = read_whole(t, c->repack.vcluster, t->cluster);
 
 	*use = false;
+	c->raw = 0;
 	if (err)
 		return err;
 	c->packed = (struct packed){.frame = NULL};
@@ -130,18 +144,26 @@ static errint_t prepare(struct engine_thread *t, struct candidate *c, unsigned i
 		*use = true;
 		return 0;
 	}
-	c->packed.len = compress_cluster(t, t->cluster, frame);
-	if (c->packed.len) {
-		c->packed.frame = frame;
-		*use = true;
+	if (t->e->codec) {
+		uint8_t *frame = t->frames + i * frame_space(t->e);
+
+		c->packed.len = compress_cluster(t, t->cluster, frame);
+		c->packed.frame = c->packed.len ? frame : NULL;
 	}
-	return 0;
+	*use = c->packed.len;
+	if (*use || c->repack.what == REPACK_RAW)
+		return 0;
+	err = store_raw(t, c);
+	*use = !err;
+	return err;
 }
 
 static errint_t publish(struct engine_thread *t, struct candidate *c)
 {
 	struct engine *e = t->e;
 
+	if (c->raw)
+		return repack_raw(e->im, &c->repack, c->raw);
 	if (!c->packed.frame)
 		return repack_zero(e->im, &c->repack);
 	c->crc = checksum_blob(e->uuid_seed, c->repack.vcluster, c->packed.frame, c->packed.stored);
@@ -171,28 +193,44 @@ static errint_t store_frames(struct engine_thread *t, struct candidate *c, unsig
 	return 0;
 }
 
+/* What became of the clusters of a batch. */
+struct outcome {
+	unsigned done, missed; /* stored again; written to by others meanwhile */
+};
+
 /* Publish all; each frame leaves the batch, whatever happens to it. */
-static errint_t publish_all(struct repacker *r, struct engine_thread *t, struct candidate *c,
-			    unsigned n, struct batch *batch)
+static errint_t publish_all(struct engine_thread *t, struct candidate *c, unsigned n,
+			    struct batch *batch, struct outcome *o)
 {
 	errint_t result = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		errint_t err = result ? result : publish(t, &c[i]);
 
+		if (result && c[i].raw)
+			repack_give_back(t->e->im, c[i].raw);
 		if (c[i].packed.frame)
 			packer_done(t->e->packer, batch);
 		if (!err)
-			atomic_fetch_add(&r->clusters, 1);
-		else if (err != -ESTALE)
+			o->done++;
+		else if (err == -ESTALE)
+			o->missed++;
+		else
 			result = err;
 	}
 	return result;
 }
 
+static void give_back(struct engine_thread *t, const struct candidate *c, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (c[i].raw)
+			repack_give_back(t->e->im, c[i].raw);
+}
+
 /* Repack @n clusters, at most ROUND_CLUSTERS. */
-static errint_t repack_some(struct repacker *r, struct engine_thread *t, const uint64_t *cluster,
-			    unsigned n)
+static errint_t repack_some(struct engine_thread *t, enum repack_what what, const uint64_t *cluster,
+			    unsigned n, struct outcome *o)
 {
 	struct candidate c[ROUND_CLUSTERS];
 	struct batch *batch = NULL;
@@ -202,9 +240,10 @@ static errint_t repack_some(struct repacker *r, struct engine_thread *t, const u
 	for (unsigned i = 0; i < n && !err; i++) {
 		bool use;
 
-		err = repack_begin(t->e->im, cluster[i], &c[used].repack);
+		err = repack_begin(t->e->im, cluster[i], what, &c[used].repack);
 		if (err == -ENOENT || err == -ESTALE) {
 			/* Whoever writes to it has it noted again. */
+			o->missed += err == -ESTALE;
 			err = 0;
 			continue;
 		}
@@ -220,10 +259,27 @@ static errint_t repack_some(struct repacker *r, struct engine_thread *t, const u
 	}
 	if (!err)
 		err = store_frames(t, c, used, &batch);
-	if (!err)
-		err = publish_all(r, t, c, used, batch);
+	if (err)
+		give_back(t, c, used);
+	else
+		err = publish_all(t, c, used, batch, o);
 	for (unsigned i = 0; i < used; i++)
 		repack_end(t->e->im, &c[i].repack);
+	return err;
+}
+
+errint_t repack_copy_up(struct engine_thread *t, const uint64_t *cluster, unsigned n,
+			unsigned *done, unsigned *missed)
+{
+	const unsigned round = ROUND_BYTES >> t->e->geo.cluster_shift;
+	struct outcome o = {0};
+	errint_t err = 0;
+
+	for (unsigned at = 0; at < n && !err; at += round)
+		err = repack_some(t, REPACK_MISSING, cluster + at, n - at < round ? n - at : round,
+				  &o);
+	*done = o.done;
+	*missed = o.missed;
 	return err;
 }
 
@@ -284,7 +340,10 @@ errint_t repacker_run(struct repacker *r, struct engine_thread *t, unsigned age,
 	while (at < n && !err && (!ms || milliseconds() < end)) {
 		unsigned some = n - at < round ? (unsigned)(n - at) : round;
 
-		err = repack_some(r, t, r->list + at, some);
+		struct outcome o = {0};
+
+		err = repack_some(t, REPACK_RAW, r->list + at, some, &o);
+		atomic_fetch_add(&r->clusters, o.done);
 		at += some;
 	}
 	*more = at < n;

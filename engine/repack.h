@@ -36,4 +36,12 @@ struct repacker_stats {
 };
 void repacker_get_stats(struct repacker *r, struct repacker_stats *stats);
 
+/*
+ * Store the @n clusters, those of them that the image has not, or not all of, so that it has: *done
+ * of them; *missed were written to by others meanwhile.  May block.
+ */
+struct engine_thread;
+MUST_CHECK errint_t repack_copy_up(struct engine_thread *t, const uint64_t *cluster, unsigned n,
+				   unsigned *done, unsigned *missed);
+
 #endif

@@ -2,10 +2,16 @@
 # The sources of engine/, listed once: libengine.a here and the mutation build in tests/ are made of
 # them.  %D% is this directory as seen from the Makefile that includes this file.
 engine_sources = \
+	%D%/backing.c \
+	%D%/backing.h \
+	%D%/backing_priv.h \
+	%D%/backing_write.c \
 	%D%/buffers.c \
 	%D%/buffers.h \
 	%D%/cache.c \
 	%D%/cache.h \
+	%D%/commit.c \
+	%D%/commit.h \
 	%D%/compress.c \
 	%D%/core.h \
 	%D%/engine.c \
@@ -24,6 +30,7 @@ engine_sources = \
 	%D%/queue_read.c \
 	%D%/queue_write.c \
 	%D%/read.c \
+	%D%/rebase.c \
 	%D%/repack.c \
 	%D%/repack.h \
 	%D%/resize.c \

@@ -23,8 +23,9 @@ struct engine_stats {
 	uint64_t zero_copy_read, zero_copy_written; /* between the client's pages and the file */
 	uint64_t direct_read, direct_written;	    /* file and this process's memory */
 	uint64_t zero_read;			    /* read from nowhere */
-	uint64_t blob_read;			    /* decompressed */
-	uint64_t cached_read;			    /* of these, from the cache of clusters */
+	uint64_t backing_read;	  /* of what was read in any way, from the backing */
+	uint64_t blob_read;	  /* decompressed */
+	uint64_t cached_read;	  /* of these, from the cache of clusters */
 	uint64_t cluster_written; /* compressed, or whole clusters put together in memory */
 	uint64_t copied;	  /* all that passed copy_in() and copy_out() */
 	uint64_t copied_raw;	  /* of these, uncompressed extents read or written in place */

@@ -176,6 +176,7 @@ errint_t view_zero(struct view_file *f, struct view_thread *t, uint64_t off, uin
 /* ---- looking for holes ------------------------------------------------------------------- */
 
 struct seek {
+	struct engine *engine;
 	bool data;
 	uint64_t found;
 };
@@ -183,10 +184,29 @@ struct seek {
 /* Ends a walk without being an error. */
 enum { FOUND = 1 };
 
+/* What comes from the backing is data where that may have some. */
+static errint_t look_below(struct seek *s, uint64_t off, uint64_t end)
+{
+	uint64_t from, to;
+	errint_t err = engine_backing_data(s->engine, off, &from, &to);
+
+	/* Runs of data may follow one another without a hole. */
+	while (!err && !s->data && from == off && to < end) {
+		off = to;
+		err = engine_backing_data(s->engine, off, &from, &to);
+	}
+	if (err)
+		return err;
+	s->found = s->data ? from : off;
+	return (s->data ? from < end : from > off) ? FOUND : 0;
+}
+
 static errint_t look(void *arg, const struct map_extent *e)
 {
 	struct seek *s = arg;
 
+	if (e->kind == MAP_BACKING)
+		return look_below(s, e->off, e->off + e->len);
 	if ((e->kind == MAP_RAW || e->kind == MAP_ZSTD) != s->data)
 		return 0;
 	s->found = e->off;
@@ -196,7 +216,7 @@ static errint_t look(void *arg, const struct map_extent *e)
 errint_t view_seek(struct view_file *f, uint64_t off, bool data, uint64_t *out)
 {
 	uint64_t size = size_of(f);
-	struct seek s = {.data = data};
+	struct seek s = {.engine = f->v->opts.engine, .data = data};
 	/* What is looked for is mostly near, and a walk reads ahead. */
 	uint64_t window = 256ull << image_geometry(f->v->opts.image)->cluster_shift;
 

@@ -349,9 +349,13 @@ errint_t alloc_clear(struct image *im, struct desc d, bool hold)
 			return err;
 	}
 	change_bits(im, region, r, from, len, false);
+	if (hold)
+		return 0; /* nobody finds anything there before busy_sub() */
+	unsigned unit = (unsigned)(e.off >> UNIT_SHIFT & (REGION_UNITS - 1));
 	im->alloc.exhausted = 0;
 	r->longest = REGION_UNITS;
-	r->low = reserved_units(&im->geo, region, r->class_);
+	if (unit < r->low)
+		r->low = unit;
 	return 0;
 }
 

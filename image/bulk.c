@@ -19,6 +19,7 @@
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "image/backing.h"
 #include "image/bulk.h"
 #include "image/bulk_space.h"
 #include "image/bulk_tree.h"
@@ -202,6 +203,8 @@ static errint_t fill_super(const struct bulk *b, const struct bulk_space_totals 
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++)
 		sb->root_crc[i] = le32_make(totals->root_crc[i]);
 	errint_t err = fill_tlv(b, sb);
+	if (!err && b->params.backing && !backing_to_super(b->params.backing, sb))
+		err = log_fail(-ENOSPC, "%s: the superblock is full", b->st->name);
 	sb->crc = le32_make(checksum_super(b->uuid_seed, sb));
 	return err;
 }

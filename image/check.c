@@ -19,6 +19,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "image/check_parts.h"
+#include "image/parallel.h"
 #include "image/core.h"
 
 /* Problems reported when the caller does not say how many. */
@@ -86,50 +87,10 @@ const char *check_whose(uint32_t snapshot, char buf[CHECK_WHOSE_MAX])
 	return buf;
 }
 
-/* --- a loop shared by threads -------------------------------------------------------------------
- */
-
-struct parallel {
-	errint_t (*fn)(void *arg, unsigned worker, uint64_t i);
-	void *arg;
-	uint64_t n;
-	_Atomic uint64_t next;
-	_Atomic unsigned workers;
-	_Atomic errint_t err; /* the last one */
-};
-
-static void *parallel_worker(void *arg)
-{
-	struct parallel *p = arg;
-	unsigned worker = atomic_fetch_add(&p->workers, 1);
-
-	while (!atomic_load(&p->err)) {
-		uint64_t i = atomic_fetch_add(&p->next, 1);
-
-		if (i >= p->n)
-			break;
-		errint_t err = p->fn(p->arg, worker, i);
-		if (err)
-			atomic_store(&p->err, err);
-	}
-	return NULL;
-}
-
 errint_t check_parallel(struct check *c, uint64_t n, void *arg,
 			errint_t (*fn)(void *arg, unsigned worker, uint64_t i))
 {
-	struct parallel p = {.fn = fn, .arg = arg, .n = n};
-	pthread_t thread[WALK_MAX_THREADS];
-	unsigned nthreads = 0;
-
-	/* To start a thread costs about as much as a few regions. */
-	while (nthreads + 1 < c->threads && 8ull * (nthreads + 1) < n &&
-	       !pthread_create(&thread[nthreads], NULL, parallel_worker, &p))
-		nthreads++;
-	parallel_worker(&p);
-	while (nthreads)
-		pthread_join(thread[--nthreads], NULL);
-	return p.err;
+	return parallel_for(c->threads, n, arg, fn);
 }
 
 /* --- what else uses space -----------------------------------------------------------------------

@@ -20,10 +20,11 @@
 #include "image/checkpoint.h"
 #include "image/core.h"
 #include "image/limbo.h"
+#include "image/parallel.h"
 #include "image/super.h"
 #include "image/vj_priv.h"
 
-#define CHUNK_BLOCKS 256u
+#define CHUNK_BLOCKS 64u /* that one thread writes, in one or more writes */
 
 struct ckpt {
 	struct ckpt_buf buf;
@@ -66,6 +67,10 @@ static void fill_super(struct image *im, struct ckpt *c, bool clean)
 	sb->phys_regions = le64_make(im->alloc.nregions);
 	sb->used_units = le64_make(im->alloc.used_units);
 	sb->root_slots = le64_make(im->alloc.root_slots);
+	/* There is: it was there, or looked for. */
+	bool room = backing_to_super(im->backing_next ? im->backing_next : &im->backing, sb);
+	assert(room);
+	(void)room;
 	memcpy(sb->session, im->session, sizeof(sb->session));
 	for (unsigned i = 0; i < ALLOC_ROOT_BLOCKS; i++)
 		sb->root_crc[i] = le32_make(im->alloc.root_crc[i]);
@@ -187,21 +192,40 @@ static errint_t reserve_and_freeze(struct image *im, struct ckpt *c,
 
 /* --- writing --------------------------------------------------------------------------------- */
 
-/* Blocks that follow each other in memory and on disk go out in one write. */
-static errint_t write_blocks(struct image *im, const struct ckpt_buf *b)
-{
-	errint_t err = 0;
-	unsigned run;
+struct writing {
+	struct image *im;
+	const struct ckpt_buf *b;
+};
 
-	for (unsigned i = 0; !err && i < b->n; i += run) {
+/* Chunk @chunk.  Blocks that follow each other in memory and on disk go out in one write. */
+static errint_t write_chunk(void *arg, unsigned worker, uint64_t chunk)
+{
+	const struct writing *w = arg;
+	const struct ckpt_buf *b = w->b;
+	struct image *im = w->im;
+	unsigned run, end = b->n;
+	errint_t err = 0;
+
+	(void)worker;
+	if (end > (chunk + 1) * CHUNK_BLOCKS)
+		end = (unsigned)(chunk + 1) * CHUNK_BLOCKS;
+	for (unsigned i = (unsigned)chunk * CHUNK_BLOCKS; !err && i < end; i += run) {
 		run = 1;
-		while (i + run < b->n && run < CHUNK_BLOCKS &&
-		       b->off[i + run] == b->off[i] + run * (uint64_t)UNIT_SIZE)
+		while (i + run < end && b->off[i + run] == b->off[i] + run * (uint64_t)UNIT_SIZE)
 			run++;
 		err = store_write(im->st, b->block + i * (size_t)UNIT_SIZE, run * (size_t)UNIT_SIZE,
 				  b->off[i]);
 	}
 	return err;
+}
+
+/* In threads while others wait for the image to be open; later the disk is theirs. */
+static errint_t write_blocks(struct image *im, const struct ckpt_buf *b)
+{
+	struct writing w = {im, b};
+
+	return parallel_for(im->opening && !im->wait ? OPEN_THREADS : 1,
+			    (b->n + CHUNK_BLOCKS - 1) / CHUNK_BLOCKS, &w, write_chunk);
 }
 
 static errint_t sync_blocks(struct image *im)

@@ -15,6 +15,7 @@
 
 #include "common/cleanup.h"
 #include "image/alloc.h"
+#include "image/backing.h"
 #include "image/content.h"
 #include "image/frozen.h"
 #include "image/guard.h"
@@ -26,6 +27,10 @@
 #include "image/snapshot.h"
 #include "image/txn.h"
 #include "image/validate.h"
+
+/* Threads that read and write the disk while an image is opened: as deep a queue as most disks are
+ * fastest with. */
+#define OPEN_THREADS 8u
 
 /* What would let an operation go on. */
 enum need_kind {
@@ -63,6 +68,7 @@ struct image {
 	int8_t level;
 	bool read_only;
 	bool journaled; /* the file holds a journal */
+	bool opening;	/* nobody is served yet */
 	uint64_t max_regions;
 	uint64_t broken_rules;
 	bool fixed_cap;	    /* dirty_cap was asked for */
@@ -84,6 +90,9 @@ struct image {
 	unsigned dsyncs[2];  /* plans whose segments are written with DSYNC, by when they began */
 	unsigned dsync_side; /* where new ones are counted */
 	struct repack *repacks; /* clusters that are being repacked */
+	bool backing_work;	/* see image_backing_work_begin() */
+	struct backing_ref backing;
+	const struct backing_ref *backing_next; /* of the superblock that is being made; or NULL */
 
 	struct disk_super super; /* newest durable one */
 	struct content content;	 /* goes into the next superblock */
@@ -144,6 +153,21 @@ MUST_CHECK errint_t need_event(struct image *im, struct need *need);
  */
 MUST_CHECK errint_t image_sync_begin(struct image *im);
 MUST_CHECK errint_t image_sync_end(struct image *im, errint_t err, const char *what);
+
+/* -EBUSY with the message logged when the image cannot be @what ("resized") because of what is done
+ * to its backing.  Lock not held. */
+MUST_CHECK errint_t backing_refuse(struct image *im, const char *what);
+
+/* Does all of cluster @v, mapped by @d, read as zeros without being looked at?  @limit: bytes of
+ * the backing that show.  Lock held. */
+bool backing_reads_zeros(const struct image *im, uint64_t limit, uint64_t v, struct desc d);
+
+/* What says that the head's cluster @v is zeros.  Lock held. */
+static inline struct desc desc_empty(const struct image *im, uint64_t v)
+{
+	return v << im->geo.cluster_shift < im->backing.limit ? desc_zero_make(im->epoch)
+							      : desc_hole();
+}
 
 /* A plan of [@first, @first + @count) clusters may change their bytes (rule W8).  Lock held. */
 void repack_touch(struct image *im, uint64_t first, uint64_t count);

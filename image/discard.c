@@ -23,11 +23,6 @@ static bool all_are(const struct node *leaf, uint64_t v, unsigned count, struct 
 	return true;
 }
 
-static struct desc empty_desc(struct image *im)
-{
-	return im->incompat & INCOMPAT_BACKING ? desc_zero_make(im->epoch) : desc_hole();
-}
-
 static errint_t need_gate(struct image *im, struct need *need)
 {
 	return im->gate_closed ? need_event(im, need) : 0;
@@ -35,16 +30,21 @@ static errint_t need_gate(struct image *im, struct need *need)
 
 /*
  * One try at [@v, @v + @count), within one leaf.  @size: the disk's when the caller chose the
- * clusters, and -ESTALE when it has another one now; 0: whether or not the gate is closed.  Lock
- * held.
+ * clusters, and -ESTALE when it has another one now; 0: whether or not the gate is closed, and
+ * nothing is to be left of them.  *done: clusters that this took care of, all but where the backing
+ * ends to show.  Lock held.
  */
 static errint_t try_unmap(struct image *im, uint64_t v, unsigned count, uint64_t size,
-			  struct need *need)
+			  unsigned *done, struct need *need)
 {
-	struct desc d = empty_desc(im);
+	struct desc d = size ? desc_empty(im, v) : desc_hole();
+	uint64_t shown = clusters_for(&im->geo, im->backing.limit);
 	struct node *leaf;
 	errint_t err = im->failed ? im->failed : size ? need_gate(im, need) : 0;
 
+	if (desc_type(d) == DESC_ZERO && count > shown - v)
+		count = (unsigned)(shown - v);
+	*done = count;
 	if (!err && size && size != im->size)
 		return -ESTALE;
 	if (!err && excl_held(im, v, count))
@@ -71,7 +71,7 @@ static errint_t unmap(struct image *im, uint64_t v, uint64_t count, uint64_t siz
 			n = (unsigned)count;
 		do {
 			pthread_mutex_lock(&im->lock);
-			err = try_unmap(im, v, n, size, &need);
+			err = try_unmap(im, v, n, size, &n, &need);
 			pthread_mutex_unlock(&im->lock);
 		} while (image_again(im, &err, &need));
 		if (err)
@@ -108,6 +108,19 @@ static void rest_add(struct zero_rest *rest, uint64_t off, uint64_t len)
 	rest->n++;
 }
 
+/*
+ * Do the sub-blocks [first, end) read as zeros once their bytes are gone?  What is not stored shows
+ * the backing.  Lock held.
+ */
+static bool is_punchable(const struct image *im, uint64_t v, struct desc d, unsigned first,
+			 unsigned end)
+{
+	uint16_t wanted = (uint16_t)((1u << end) - (1u << first));
+
+	return v << im->geo.cluster_shift >= im->backing.limit ||
+	       !(wanted & (uint16_t) ~(desc_valid(d) | desc_zero(d)));
+}
+
 /* Lock held.  Leaves p->punch empty where punching is not possible. */
 static errint_t try_part(struct image *im, struct part *p, struct need *need)
 {
@@ -120,14 +133,13 @@ static errint_t try_part(struct image *im, struct part *p, struct need *need)
 		err = map_lookup(im, p->vcluster, &d, need);
 	if (err)
 		return err;
-	p->nothing = desc_type(d) == DESC_HOLE || desc_type(d) == DESC_ZERO ||
-		     (desc_type(d) == DESC_RAW && !desc_valid(d));
+	p->nothing = backing_reads_zeros(im, im->backing.limit, p->vcluster, d);
 	if (p->nothing || desc_type(d) != DESC_RAW || !map_owned(im, p->vcluster, d))
 		return 0;
 	/* The largest run of stored sub-blocks that lie wholly inside. */
 	unsigned shift = subblock_shift(&im->geo);
 	unsigned first = (p->from + (1u << shift) - 1) >> shift, end = p->to >> shift;
-	if (first >= end)
+	if (first >= end || !is_punchable(im, p->vcluster, d, first, end))
 		return 0;
 	err = excl_take(im, p->vcluster, need);
 	if (err)

@@ -222,7 +222,8 @@ static void put_backing(FILE *out, const struct disk_backing *b)
 	fprintf(out, "backing.kind: %s\n", name_of(NAMES(backing_names), b->kind, "kind", buf));
 	fprintf(out, "backing.size: %" PRIu64 "\n", le64_get(b->size));
 	put_uuid(out, "backing.id", b->id);
-	fprintf(out, "backing.mtime_ns: %" PRIu64 "\n", le64_get(b->mtime_ns));
+	fprintf(out, "backing.stamp: %" PRIu64 "\n", le64_get(b->stamp));
+	fprintf(out, "backing.limit: %" PRIu64 "\n", le64_get(b->limit));
 	fprintf(out, "backing.path: %s\n", reason_printable(b->path, backing_path_len(b), path));
 }
 

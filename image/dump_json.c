@@ -119,7 +119,8 @@ static json_t *backing_json(const struct disk_backing *b)
 	set_u64(&o, "kind", b->kind);
 	set_u64(&o, "size", le64_get(b->size));
 	set_uuid(&o, "id", b->id);
-	set_u64(&o, "mtime_ns", le64_get(b->mtime_ns));
+	set_u64(&o, "stamp", le64_get(b->stamp));
+	set_u64(&o, "limit", le64_get(b->limit));
 	set_text(&o, "path", b->path, len < sizeof(b->path) ? len : sizeof(b->path));
 	return finish(&o);
 }

@@ -140,16 +140,18 @@ struct disk_backing {
 	le32 zero2;
 	le64 size;
 	uint8_t id[16];
-	le64 mtime_ns;
+	le64 stamp; /* raw: mtime in ns; ublk-img: generation; 0: nothing to compare */
 	char path[BACKING_PATH_MAX];
-	uint8_t zero3[472];
+	le64 limit; /* bytes of it that the head shows */
+	uint8_t zero3[464];
 };
 _Static_assert(sizeof(struct disk_backing) == 1536, "backing");
 _Static_assert(offsetof(struct disk_backing, path_len) == 2, "backing.path_len");
 _Static_assert(offsetof(struct disk_backing, size) == 8, "backing.size");
 _Static_assert(offsetof(struct disk_backing, id) == 16, "backing.id");
-_Static_assert(offsetof(struct disk_backing, mtime_ns) == 32, "backing.mtime_ns");
+_Static_assert(offsetof(struct disk_backing, stamp) == 32, "backing.stamp");
 _Static_assert(offsetof(struct disk_backing, path) == 40, "backing.path");
+_Static_assert(offsetof(struct disk_backing, limit) == 1064, "backing.limit");
 
 #define TLV_BYTES	    2032u
 #define TLV_MUST_UNDERSTAND 0x80000000u
@@ -157,6 +159,10 @@ _Static_assert(offsetof(struct disk_backing, path) == 40, "backing.path");
 #define TLV_CONTENT	    2u
 #define TLV_DELTA	    (TLV_MUST_UNDERSTAND | 3u)
 #define TLV_APPLYING	    (TLV_MUST_UNDERSTAND | 4u)
+/* The backing is the snapshot of that image with this uuid. */
+#define TLV_BACKING_SNAPSHOT (TLV_MUST_UNDERSTAND | 5u)
+/* A commit into the backing has begun.  No data. */
+#define TLV_COMMITTING (TLV_MUST_UNDERSTAND | 6u)
 
 struct disk_tlv {
 	le32 type;
@@ -277,7 +283,8 @@ struct disk_snapshot {
 	le16 name_len;
 	uint8_t zero2[14];
 	char name[128];
-	uint8_t zero3[32];
+	le64 backing_limit; /* bytes of the backing that it shows */
+	uint8_t zero3[24];
 };
 _Static_assert(sizeof(struct disk_snapshot) == 256, "snapshot record");
 _Static_assert(offsetof(struct disk_snapshot, cursor) == 16, "snapshot.cursor");
@@ -287,7 +294,8 @@ _Static_assert(offsetof(struct disk_snapshot, ctime_ns) == 56, "snapshot.ctime_n
 _Static_assert(offsetof(struct disk_snapshot, uuid) == 64, "snapshot.uuid");
 _Static_assert(offsetof(struct disk_snapshot, name_len) == 80, "snapshot.name_len");
 _Static_assert(offsetof(struct disk_snapshot, name) == 96, "snapshot.name");
-_Static_assert(offsetof(struct disk_snapshot, zero3) == 224, "snapshot.zero3");
+_Static_assert(offsetof(struct disk_snapshot, backing_limit) == 224, "snapshot.backing_limit");
+_Static_assert(offsetof(struct disk_snapshot, zero3) == 232, "snapshot.zero3");
 
 /* Section 5: one entry per group in the alloc root, per region in a group table. */
 enum region_class {

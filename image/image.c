@@ -185,6 +185,7 @@ static void apply_super(struct image *im)
 	im->head_parent = le32_get(sb->head_parent);
 	im->map.levels = sb->levels;
 	im->map.root_desc = desc_from_disk(&sb->root);
+	backing_from_super(sb, &im->backing);
 }
 
 static void find_compression(struct image *im)
@@ -242,9 +243,6 @@ static errint_t check_mode(struct image *im, bool force)
 {
 	const char *name = im->st->name;
 
-	if (im->incompat & INCOMPAT_BACKING)
-		return log_fail(-ENOTSUP, "%s: has a backing file, which this version cannot read",
-				name);
 	if (im->read_only)
 		return 0;
 	if (im->ro_compat & ~ROCOMPAT_KNOWN)
@@ -502,7 +500,9 @@ errint_t image_open(struct store *st, const struct image_open_opts *opts, struct
 	im->guards.epoch = im->guards.oldest = 1;
 	pthread_mutex_init(&im->lock, NULL);
 	pthread_cond_init(&im->changed, NULL);
+	im->opening = true;
 	errint_t err = open_image(im, opts);
+	im->opening = false;
 	if (err) {
 		image_abandon(im);
 		return err;
@@ -624,6 +624,9 @@ static void resize_freeze(struct image *im, void *arg)
 	const struct resize *r = arg;
 
 	im->size = r->to;
+	/* What is cut off does not come back when the disk grows again. */
+	if (im->backing.limit > r->to)
+		im->backing.limit = r->to;
 }
 
 static errint_t resize_to(struct image *im, struct resize *r)
@@ -658,6 +661,8 @@ errint_t image_resize(struct image *im, uint64_t size, bool shrink)
 			-EINVAL, "%s: the size is above the format's limit of %llu bytes", name,
 			(unsigned long long)(cluster_size(&im->geo) << NODE_SHIFT * MAX_LEVELS));
 	errint_t err = admin_begin(im);
+	if (!err)
+		err = backing_refuse(im, "resized");
 	if (!err)
 		err = admin_close_gate(im);
 	if (!err) {

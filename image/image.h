@@ -26,9 +26,10 @@ struct image_params {
 	uint8_t sector_shift;  /* 9 (default when 0) or 12 */
 	uint8_t codec; /* enum codec_id: how writes are compressed, CODEC_NONE for not at all */
 	int8_t level;  /* of that codec */
-	const char *creator;	       /* program and version, at most 63 bytes */
-	const uint8_t *uuid;	       /* 16 bytes, or NULL for a random one (tests fix it) */
-	const struct content *content; /* what will be in it (content.h); NULL: not known */
+	const char *creator;		   /* program and version, at most 63 bytes */
+	const uint8_t *uuid;		   /* 16 bytes, or NULL for a random one (tests fix it) */
+	const struct content *content;	   /* what will be in it (content.h); NULL: not known */
+	const struct backing_ref *backing; /* of an empty image (backing.h); NULL: none */
 };
 
 /* Lays out an empty image in the empty store @st and makes it durable.  -EINVAL for parameters

@@ -24,16 +24,17 @@ struct node;
 enum image_mode { IMAGE_NOWAIT, IMAGE_MAY_BLOCK };
 
 enum seg_kind {
-	SEG_ZERO, /* reads as zeros */
-	SEG_FILE, /* bytes as they are, at file_off */
-	SEG_BLOB, /* part of a compressed cluster */
+	SEG_ZERO,    /* reads as zeros */
+	SEG_FILE,    /* bytes as they are, at file_off */
+	SEG_BLOB,    /* part of a compressed cluster */
+	SEG_BACKING, /* the backing's bytes at the same place of the disk, file_off */
 };
 
 /* One piece of a request. */
 struct seg {
 	enum seg_kind kind;
 	uint32_t len;	   /* bytes of the request, which the segments cover in order */
-	uint64_t file_off; /* FILE: of these bytes; BLOB: of the stored blob */
+	uint64_t file_off; /* FILE, BACKING: of these bytes; BLOB: of the stored blob */
 	/* BLOB only: */
 	uint64_t vcluster; /* seeds its checksum */
 	uint32_t stored;   /* bytes stored, frame and padding */
@@ -174,24 +175,39 @@ void plan_write_sync_failed(struct image *im, struct write_plan *p, errint_t err
 void plan_write_dsync(struct image *im, struct write_plan *p);
 
 /*
- * Repacking: a raw cluster of an image that compresses is stored again as a blob, or as nothing
- * when it is zeros, while others may go on writing to it.  Between repack_begin() and repack_end()
- * the caller reads the cluster (plan_read()), compresses it, has it packed, and publishes it.
+ * Repacking: a cluster is stored again in another way, or elsewhere, with what it reads as
+ * unchanged and while others may go on writing to it.  Between repack_begin() and repack_end() the
+ * caller reads the cluster (plan_read()), puts the bytes where they are to be, and publishes that.
  *
- * repack_begin() may block; the caller holds no plan.  -ENOENT: nothing to do (not raw, shared, not
- * there any more), -ESTALE: it is being written to; then there is nothing to end.  Publishing says
- * -ESTALE when somebody has written to it meanwhile: the caller gives the blob up.
+ * repack_begin() may block; the caller holds no plan.  -ENOENT: nothing to do (not of that kind,
+ * shared, not there any more), -ESTALE: it is being written to; then there is nothing to end.
+ * Publishing says -ESTALE when somebody has written to it meanwhile: the caller gives up what it
+ * has.
  */
+enum repack_what {
+	REPACK_RAW,	/* raw clusters of an image that compresses */
+	REPACK_MAPPED,	/* all but holes */
+	REPACK_MISSING, /* clusters that the image has not, or not all of */
+};
 struct repack {
 	uint64_t vcluster;
+	enum repack_what what;
 	struct desc before;
 	bool touched;
 	struct repack *next; /* image.repacks */
 };
-MUST_CHECK errint_t repack_begin(struct image *im, uint64_t vcluster, struct repack *r);
+MUST_CHECK errint_t repack_begin(struct image *im, uint64_t vcluster, enum repack_what what,
+				 struct repack *r);
 MUST_CHECK errint_t repack_blob(struct image *im, const struct repack *r, uint64_t file_off,
 				uint32_t stored, uint32_t crc);
 MUST_CHECK errint_t repack_zero(struct image *im, const struct repack *r);
+/* The backing has it, durably, where it shows. */
+MUST_CHECK errint_t repack_hole(struct image *im, const struct repack *r);
+/* A cluster's room at byte *file_off, to be written and then handed to repack_raw(), which gives it
+ * back when it fails.  Errors are those of plan_write(). */
+MUST_CHECK errint_t repack_place(struct image *im, uint64_t *file_off);
+MUST_CHECK errint_t repack_raw(struct image *im, const struct repack *r, uint64_t file_off);
+void repack_give_back(struct image *im, uint64_t file_off);
 void repack_end(struct image *im, struct repack *r);
 
 /*

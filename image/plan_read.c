@@ -11,8 +11,8 @@ static bool add_seg(struct read_plan *p, enum seg_kind kind, uint32_t len, uint6
 {
 	struct seg *last = p->nsegs ? &p->seg[p->nsegs - 1] : NULL;
 
-	if (last && last->kind == kind &&
-	    (kind == SEG_ZERO || (kind == SEG_FILE && last->file_off + last->len == file_off))) {
+	if (last && last->kind == kind && kind != SEG_BLOB &&
+	    (kind == SEG_ZERO || last->file_off + last->len == file_off)) {
 		last->len += len;
 	} else {
 		if (p->nsegs == PLAN_SEGS)
@@ -23,20 +23,39 @@ static bool add_seg(struct read_plan *p, enum seg_kind kind, uint32_t len, uint6
 	return true;
 }
 
-static bool add_raw(struct image *im, struct read_plan *p, struct desc d, uint32_t skip,
-		    uint32_t len)
+/* @len bytes at @off of the disk that the image does not have. */
+static bool add_missing(struct read_plan *p, uint64_t limit, uint64_t off, uint32_t len)
 {
+	uint64_t n = off < limit ? limit - off : 0;
+
+	if (n > len)
+		n = len;
+	if (n && !add_seg(p, SEG_BACKING, (uint32_t)n, off))
+		return false;
+	return n == len || add_seg(p, SEG_ZERO, len - (uint32_t)n, 0);
+}
+
+static bool add_raw(struct image *im, struct read_plan *p, uint64_t limit, uint64_t v,
+		    struct desc d, uint32_t skip, uint32_t len)
+{
+	uint64_t start = v << im->geo.cluster_shift;
 	unsigned shift = subblock_shift(&im->geo);
 	uint64_t base = desc_unit(d) << UNIT_SHIFT;
 
 	while (len) {
 		unsigned sub = skip >> shift;
 		uint32_t n = ((sub + 1u) << shift) - skip;
-		enum seg_kind kind = desc_valid(d) >> sub & 1 ? SEG_FILE : SEG_ZERO;
+		bool fits;
 
 		if (n > len)
 			n = len;
-		if (!add_seg(p, kind, n, kind == SEG_FILE ? base + skip : 0))
+		if (desc_valid(d) >> sub & 1)
+			fits = add_seg(p, SEG_FILE, n, base + skip);
+		else if (desc_zero(d) >> sub & 1)
+			fits = add_seg(p, SEG_ZERO, n, 0);
+		else
+			fits = add_missing(p, limit, start + skip, n);
+		if (!fits)
 			return false;
 		skip += n;
 		len -= n;
@@ -60,16 +79,18 @@ static bool add_blob(struct image *im, struct read_plan *p, uint64_t v, struct d
 	return true;
 }
 
-bool plan_add_cluster(struct image *im, struct read_plan *p, uint64_t v, struct desc d,
-		      uint32_t skip, uint32_t len)
+bool plan_add_cluster(struct image *im, struct read_plan *p, uint64_t limit, uint64_t v,
+		      struct desc d, uint32_t skip, uint32_t len)
 {
 	switch (desc_type(d)) {
 	case DESC_RAW:
-		return add_raw(im, p, d, skip, len);
+		return add_raw(im, p, limit, v, d, skip, len);
 	case DESC_ZSTD:
 		return add_blob(im, p, v, d, skip, len);
+	case DESC_HOLE:
+		return add_missing(p, limit, (v << im->geo.cluster_shift) + skip, len);
 	default:
-		assert(desc_type(d) == DESC_HOLE || desc_type(d) == DESC_ZERO);
+		assert(desc_type(d) == DESC_ZERO);
 		return add_seg(p, SEG_ZERO, len, 0);
 	}
 }
@@ -79,6 +100,7 @@ static errint_t try_read(struct image *im, const struct snapshot_view *view, uin
 			 uint32_t len, struct read_plan *p, struct need *need)
 {
 	uint64_t mask = cluster_size(&im->geo) - 1;
+	uint64_t limit = view ? le64_get(view->rec.backing_limit) : im->backing.limit;
 
 	p->off = off;
 	p->len = p->nsegs = 0;
@@ -96,7 +118,7 @@ static errint_t try_read(struct image *im, const struct snapshot_view *view, uin
 			return err;
 		if (n > len - p->len)
 			n = len - p->len;
-		if (!plan_add_cluster(im, p, v, d, pos & mask, (uint32_t)n))
+		if (!plan_add_cluster(im, p, limit, v, d, pos & mask, (uint32_t)n))
 			break;
 	}
 	p->guard = guard_enter(im);

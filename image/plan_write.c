@@ -280,7 +280,7 @@ static errint_t try_direct(struct image *im, struct image_writer *w, const struc
 static void source_span(struct image *im, struct write_plan *p, struct desc d, uint32_t skip,
 			uint32_t len)
 {
-	bool fits = plan_add_cluster(im, &p->source, p->vcluster, d, skip, len);
+	bool fits = plan_add_cluster(im, &p->source, im->backing.limit, p->vcluster, d, skip, len);
 
 	assert(fits); /* a cluster has 16 sub-blocks, a plan has more segments */
 	(void)fits;
@@ -555,7 +555,7 @@ errint_t settle_zero(struct image *im, struct write_plan *p)
 {
 	SCOPED_LOCK(&im->lock);
 	assert(p->may_zero && !p->target);
-	p->after = im->incompat & INCOMPAT_BACKING ? desc_zero_make(im->epoch) : desc_hole();
+	p->after = desc_empty(im, p->vcluster);
 	bool already = desc_type(p->before) == desc_type(p->after);
 	errint_t err = already ? im->failed : publish(im, p);
 	release_plan(im, p);

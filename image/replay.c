@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
 
+#include <stdlib.h>
+
 #include "common/log.h"
 #include "image/checksum.h"
 #include "image/core.h"
+#include "image/parallel.h"
 #include "image/replay.h"
 
 static errint_t refuse(struct image *im, const struct replay_place *at, const char *why)
@@ -103,10 +106,82 @@ errint_t replay_record(struct image *im, const struct replay_place *at, const st
 	}
 }
 
+/* --- reading ahead ------------------------------------------------------------------------------
+ */
+
+#define AHEAD_MIN 32u /* leaves for which threads are worth their while */
+
+static int by_number(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+struct ahead {
+	struct image *im;
+	const uint64_t *leaf;
+};
+
+static errint_t read_leaf(void *arg, unsigned worker, uint64_t i)
+{
+	const struct ahead *a = arg;
+	struct need need = {0};
+	struct node *leaf;
+	errint_t err;
+
+	(void)worker;
+	do {
+		pthread_mutex_lock(&a->im->lock);
+		err = map_leaf(a->im, a->leaf[i] << NODE_SHIFT, false, &leaf, &need);
+		pthread_mutex_unlock(&a->im->lock);
+	} while (image_again(a->im, &err, &need));
+	return err;
+}
+
+errint_t replay_prepare(struct image *im, uint64_t n, const void *arg,
+			const struct disk_record *(*get)(const void *arg, uint64_t i))
+{
+	uint64_t clusters = clusters_for(&im->geo, im->size), m = 0, unique = 0;
+	CLEANUP(free) uint64_t *leaf = NULL;
+	struct ahead a = {.im = im};
+
+	if (n < AHEAD_MIN || im->wait)
+		return 0;
+	leaf = malloc(n * sizeof(*leaf));
+	if (!leaf)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < n; i++) {
+		const struct disk_record *r = get(arg, i);
+
+		if (r && (r->type == REC_MAP || r->type == REC_RANGE) && le64_get(r->a) < clusters)
+			leaf[m++] = le64_get(r->a) >> NODE_SHIFT;
+	}
+	qsort(leaf, m, sizeof(*leaf), by_number);
+	for (uint64_t i = 0; i < m; i++)
+		if (!i || leaf[i] != leaf[i - 1])
+			leaf[unique++] = leaf[i];
+	/* What does not fit into the cache would only be read twice. */
+	if (unique > im->map.max_nodes / 4 * 3)
+		unique = im->map.max_nodes / 4 * 3;
+	if (unique < AHEAD_MIN)
+		return 0;
+	a.leaf = leaf;
+	return parallel_for(OPEN_THREADS, unique, &a, read_leaf);
+}
+
+/* --- the journal --------------------------------------------------------------------------------
+ */
+
+static const struct disk_record *record_of(const void *arg, uint64_t i)
+{
+	return txn_record(arg, (unsigned)i);
+}
+
 static errint_t apply(struct image *im)
 {
 	const struct disk_txn *t = im->journal.buf;
-	errint_t err = 0;
+	errint_t err = replay_prepare(im, le32_get(t->nrecords), t, record_of);
 
 	for (unsigned i = 0; !err && i < le32_get(t->nrecords); i++) {
 		const struct replay_place at = {APPLY_JOURNAL, le64_get(t->sequence), i};

@@ -16,6 +16,14 @@ struct image;
  */
 MUST_CHECK errint_t replay_journal(struct image *im, uint64_t *next_seq);
 
+/*
+ * Before many records are applied: read the leaves that they change all at once instead of one
+ * after the other.  @get returns record @i of @n, or NULL.  Opening only.  An error of reading is
+ * met again by the replay.
+ */
+MUST_CHECK errint_t replay_prepare(struct image *im, uint64_t n, const void *arg,
+				   const struct disk_record *(*get)(const void *arg, uint64_t i));
+
 /* Which record it is, for messages: of a transaction, or of a slot of the volatile journal. */
 struct replay_place {
 	enum apply_from from;

@@ -17,6 +17,7 @@ errint_t report_gather(struct image *im, struct report *r)
 
 	image_get_info(im, &r->info);
 	image_get_content(im, &r->content);
+	image_get_backing(im, &r->backing);
 	r->file_usage = store_usage(image_store(im));
 	err = store_length(image_store(im), &r->file_length);
 	return err ? err : walk_totals(im, &r->map);
@@ -37,10 +38,8 @@ double report_ratio(const struct report *r)
 const char *report_kind(enum map_kind kind)
 {
 	static const char *const names[] = {
-		[MAP_HOLE] = "hole",
-		[MAP_ZERO] = "zero",
-		[MAP_RAW] = "raw",
-		[MAP_ZSTD] = "zstd",
+		[MAP_HOLE] = "hole", [MAP_ZERO] = "zero",	[MAP_RAW] = "raw",
+		[MAP_ZSTD] = "zstd", [MAP_BACKING] = "backing",
 	};
 
 	return names[kind];
@@ -68,6 +67,29 @@ json_t *report_compression_json(unsigned codec, int level)
 	return json_build_finish(&o);
 }
 
+json_t *report_backing_json(const struct backing_ref *ref)
+{
+	struct json_build o;
+	char uuid[37];
+
+	if (ref->kind == BACKING_NONE)
+		return json_null();
+	json_build_begin(&o);
+	json_build_text(&o, "file", ref->path);
+	json_build_text(&o, "format",
+			ref->kind == BACKING_RAW     ? "raw"
+			: ref->kind == BACKING_QCOW2 ? "qcow2"
+						     : "ublk-img");
+	json_build_u64(&o, "size", ref->size);
+	json_build_u64(&o, "shown_bytes", ref->limit);
+	dump_uuid(ref->id, uuid);
+	json_build_put(&o, "uuid", ref->kind == BACKING_UBLK_IMG ? json_string(uuid) : json_null());
+	dump_uuid(ref->snapshot, uuid);
+	json_build_put(&o, "snapshot_uuid", ref->has_snapshot ? json_string(uuid) : json_null());
+	json_build_bool(&o, "commit_interrupted", ref->committing);
+	return json_build_finish(&o);
+}
+
 static json_t *clusters_json(const struct map_totals *map)
 {
 	struct json_build o;
@@ -77,6 +99,7 @@ static json_t *clusters_json(const struct map_totals *map)
 	json_build_u64(&o, "zero", map->clusters[MAP_ZERO]);
 	json_build_u64(&o, "raw", map->clusters[MAP_RAW]);
 	json_build_u64(&o, "zstd", map->clusters[MAP_ZSTD]);
+	json_build_u64(&o, "backing", map->clusters[MAP_BACKING]);
 	return json_build_finish(&o);
 }
 
@@ -148,6 +171,7 @@ json_t *report_info_json(const struct report *r, const char *path)
 	json_build_u64(&o, "cluster_size", 1ull << i->geo.cluster_shift);
 	json_build_u64(&o, "sector_size", 1ull << i->geo.sector_shift);
 	json_build_put(&o, "compression", report_compression_json(i->codec, i->level));
+	json_build_put(&o, "backing", report_backing_json(&r->backing));
 	json_build_put(&o, "clusters", clusters_json(&r->map));
 	json_build_u64(&o, "mapped_bytes", r->map.mapped_bytes);
 	json_build_u64(&o, "raw_bytes", r->map.raw_bytes);

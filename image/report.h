@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "image/backing.h"
 #include "image/content.h"
 #include "image/image.h"
 #include "image/walk.h"
@@ -15,6 +16,7 @@
 struct report {
 	struct image_info info;
 	struct content content;
+	struct backing_ref backing;
 	struct map_totals map;
 	uint64_t file_length, file_usage; /* bytes */
 };
@@ -43,6 +45,9 @@ json_t *report_compression_json(unsigned codec, int level);
 /* {"uuid": ..., "name": ..., "virtual_size": ...}; the name is null for what was no snapshot.  As
  * above. */
 json_t *report_point_json(const struct content_point *p);
+/* What an image says of its backing, or null.  As above. */
+struct backing_ref;
+json_t *report_backing_json(const struct backing_ref *ref);
 
 /* One element of "snapshots" of `ublk-img snapshot list --json`.  As above. */
 struct snapshot_info;

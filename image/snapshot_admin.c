@@ -124,6 +124,7 @@ static void add_head(struct image *im, struct addition *a)
 	r->parent = le32_make(im->head_parent);
 	r->epoch = le32_make(im->epoch++);
 	r->size = le64_make(im->size);
+	r->backing_limit = le64_make(im->backing.limit);
 	r->levels = im->map.levels;
 	r->root = desc_to_disk(im->map.root_desc);
 	free_name(im, r->name);
@@ -168,6 +169,8 @@ static errint_t create(struct image *im, const char *name, uint32_t *id)
 			       "%s: is between two snapshots, because `ublk-img apply` was "
 			       "interrupted; repeat that first",
 			       im->st->name);
+	if (!err)
+		err = backing_refuse(im, "given a snapshot");
 	if (!err)
 		err = prepare_record(im, &a, name);
 	if (!err)
@@ -322,6 +325,7 @@ static void rollback_frozen(struct image *im, void *arg)
 	assert(to);
 	map_replace(im, desc_from_disk(&to->root), to->levels);
 	im->size = le64_get(to->size);
+	im->backing.limit = le64_get(to->backing_limit);
 	image_size_changed(im);
 	im->head_parent = a->to;
 	im->content.state = CONTENT_UNKNOWN;

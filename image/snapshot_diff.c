@@ -20,10 +20,21 @@ struct diff {
 	void *arg;
 };
 
-static bool reads_zeros(struct desc d)
+/* Bytes of the backing that show at a point; NULL: now. */
+static uint64_t shown(const struct image *im, const struct snapshot_view *v)
 {
-	return desc_type(d) == DESC_HOLE || desc_type(d) == DESC_ZERO ||
-	       (desc_type(d) == DESC_RAW && !desc_valid(d));
+	return v ? le64_get(v->rec.backing_limit) : im->backing.limit;
+}
+
+/* Does the backing show, or not, in [first, end) at both points?  A disk that was made smaller and
+ * larger again has lost sight of it. */
+static bool shows_alike(const struct diff *f, uint64_t first, uint64_t end)
+{
+	unsigned shift = f->im->geo.cluster_shift;
+	uint64_t a = shown(f->im, f->from), b = shown(f->im, f->to);
+	uint64_t low = a < b ? a : b, high = a < b ? b : a;
+
+	return low == high || end << shift <= low || first << shift >= high;
 }
 
 static void note(struct diff *f, uint64_t v, bool zeroed)
@@ -54,9 +65,14 @@ static errint_t compare_leaves(struct diff *f, uint64_t index, struct need *need
 	a = a ? a : holes;
 	b = b ? b : holes;
 	/* It begins within a leaf, or with one. */
-	for (unsigned i = f->at & (NODE_ENTRIES - 1); i < NODE_ENTRIES; i++)
-		if (!desc_equal(a[i], b[i]) && !(reads_zeros(a[i]) && reads_zeros(b[i])))
-			note(f, index << NODE_SHIFT | i, reads_zeros(b[i]));
+	for (unsigned i = f->at & (NODE_ENTRIES - 1); i < NODE_ENTRIES; i++) {
+		uint64_t v = index << NODE_SHIFT | i;
+		bool was = backing_reads_zeros(f->im, shown(f->im, f->from), v, a[i]);
+		bool is = backing_reads_zeros(f->im, shown(f->im, f->to), v, b[i]);
+
+		if (!(was && is) && !(desc_equal(a[i], b[i]) && shows_alike(f, v, v + 1)))
+			note(f, v, is);
+	}
 	return 0;
 }
 
@@ -74,7 +90,9 @@ static errint_t same_below(struct diff *f, unsigned level, uint64_t index, bool 
 	errint_t err = snap_node(f->im, &f->a, level, index, &a, &dirty_a, need);
 	if (!err)
 		err = snap_node(f->im, &f->b, level, index, &b, &dirty_b, need);
-	*same = !err && !dirty_a && !dirty_b && desc_equal(a, b);
+	*same = !err && !dirty_a && !dirty_b && desc_equal(a, b) &&
+		shows_alike(f, index << NODE_SHIFT * (level + 1),
+			    (index + 1) << NODE_SHIFT * (level + 1));
 	return err;
 }
 

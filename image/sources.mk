@@ -7,6 +7,8 @@ image_sources = \
 	%D%/alloc_disk.c \
 	%D%/alloc_priv.h \
 	%D%/alloc_search.c \
+	%D%/backing.c \
+	%D%/backing.h \
 	%D%/batch.c \
 	%D%/bulk.c \
 	%D%/bulk.h \
@@ -51,6 +53,8 @@ image_sources = \
 	%D%/map.h \
 	%D%/pack.c \
 	%D%/pack.h \
+	%D%/parallel.c \
+	%D%/parallel.h \
 	%D%/plan.h \
 	%D%/plan_priv.h \
 	%D%/plan_read.c \

@@ -119,6 +119,12 @@ enum store_file_flags {
 		4, /* do not try O_DIRECT (tools that stream through the page cache) */
 };
 
+/* The same of a descriptor that is open, which becomes the store's; @name is for messages. */
+MUST_CHECK errint_t store_file_adopt(int fd, const char *name, unsigned flags, struct store **out);
+
+/* Gives the image lock up before the store is closed.  Nothing for another kind. */
+void store_file_unlock(struct store *st);
+
 /*
  * Open the file (or block device) at @path.  O_DIRECT is used where the file system supports it and
  * the flags allow; otherwise the page cache, silently.  No lock is taken.  Messages are logged.

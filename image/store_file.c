@@ -523,11 +523,22 @@ static errint_t identify(struct store_file *f)
 
 errint_t store_file_open(const char *path, unsigned flags, struct store **out)
 {
-	CLEANUP(close) int fd = -1;
+	int fd = -1;
 	errint_t err = open_fd(path, flags, &fd);
 
-	if (err)
-		return err;
+	return err ? err : store_file_adopt(fd, path, flags, out);
+}
+
+void store_file_unlock(struct store *st)
+{
+	if (st->ops == &file_ops)
+		store_unlock_fd(file_of(st)->fd);
+}
+
+errint_t store_file_adopt(int opened, const char *path, unsigned flags, struct store **out)
+{
+	CLEANUP(close) int fd = opened;
+	errint_t err;
 
 	CLEANUP(free) struct store_file *f = calloc(1, sizeof(*f));
 	CLEANUP(free) char *name = strdup(path);

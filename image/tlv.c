@@ -56,6 +56,7 @@ bool tlv_add(struct disk_super *sb, uint32_t type, const void *data, size_t len)
 	if (end + sizeof(entry) + ((len + 7) & ~(size_t)7) > TLV_BYTES)
 		return false;
 	memcpy(sb->tlv + end, &entry, sizeof(entry));
-	memcpy(sb->tlv + end + sizeof(entry), data, len);
+	if (len)
+		memcpy(sb->tlv + end + sizeof(entry), data, len);
 	return true;
 }

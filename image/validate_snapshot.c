@@ -89,6 +89,13 @@ static errint_t check_tree(const struct disk_snapshot *r, const struct limits *l
 				  1u << lim->geo.sector_shift);
 	struct limits own = *lim;
 	own.epoch = le32_get(r->epoch);
+	uint64_t limit = le64_get(r->backing_limit);
+	if (limit % SECTOR_SIZE || limit > (lim->backing ? size : 0))
+		return reason_bad(why,
+				  "backing_limit at %zu: %" PRIu64
+				  " is not a multiple of 512 within the %s",
+				  offsetof(struct disk_snapshot, backing_limit), limit,
+				  lim->backing ? "disk" : "backing, which the image does not have");
 	err = validate_root(desc_from_disk(&r->root), &own, why);
 	return reason_where(why, err, "root at %zu, ", offsetof(struct disk_snapshot, root));
 }

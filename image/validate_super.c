@@ -265,9 +265,29 @@ static errint_t check_backing(const struct disk_super *sb, struct reason *why)
 				BACKING_AT + offsetof(struct disk_backing, path) + len,
 				b->path + len, sizeof(b->path) - len)))
 		return err;
+	uint64_t limit = le64_get(b->limit);
+	if (limit % SECTOR_SIZE || limit > le64_get(sb->size))
+		return reason_bad(why,
+				  "backing.limit at %zu: %" PRIu64
+				  " is not a multiple of 512 within the disk",
+				  BACKING_AT + offsetof(struct disk_backing, limit), limit);
 	return reason_zeros(why, "reserved bytes",
 			    BACKING_AT + offsetof(struct disk_backing, zero3), b->zero3,
 			    sizeof(b->zero3));
+}
+
+/* Entries that say more about the backing. */
+static errint_t check_backing_entry(const struct disk_super *sb, uint32_t type, uint32_t len,
+				    size_t at, struct reason *why)
+{
+	uint32_t want = type == TLV_BACKING_SNAPSHOT ? 16 : 0;
+	uint8_t kind = sb->backing.kind;
+
+	if (kind == BACKING_NONE || (type == TLV_BACKING_SNAPSHOT && kind != BACKING_UBLK_IMG))
+		return reason_bad(
+			why, "tlv.type at %zu: 0x%08" PRIx32 " does not go with backing.kind %u",
+			at, type, kind);
+	return reason_expect(why, "tlv.len (backing)", at + 4, len, want);
 }
 
 static errint_t check_compression(const struct disk_super *sb, const uint8_t *data, uint32_t len,
@@ -310,6 +330,8 @@ static errint_t check_entry(const struct disk_super *sb, uint32_t type, const ui
 		{TLV_CONTENT, 7 << 1, "content"},
 		{TLV_DELTA, 7 << 1, "content"},
 		{TLV_APPLYING, 7 << 1, "content"},
+		{TLV_BACKING_SNAPSHOT, 1 << 4, "backing"},
+		{TLV_COMMITTING, 1 << 5, "backing"},
 	};
 	const size_t head = at - sizeof(struct disk_tlv);
 
@@ -320,8 +342,15 @@ static errint_t check_entry(const struct disk_super *sb, uint32_t type, const ui
 			return reason_bad(why, "tlv.type at %zu: a second %s entry", head,
 					  known[i].name);
 		*seen |= 1u << i;
-		return type == TLV_COMPRESSION ? check_compression(sb, data, len, at, why)
-					       : validate_content(sb, type, data, len, at, why);
+		switch (type) {
+		case TLV_COMPRESSION:
+			return check_compression(sb, data, len, at, why);
+		case TLV_BACKING_SNAPSHOT:
+		case TLV_COMMITTING:
+			return check_backing_entry(sb, type, len, head, why);
+		default:
+			return validate_content(sb, type, data, len, at, why);
+		}
 	}
 	if (type & TLV_MUST_UNDERSTAND)
 		return reason_unsupported(

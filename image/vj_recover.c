@@ -178,12 +178,23 @@ static errint_t replay_slot(struct image *im, uint64_t pos, uint64_t last, uint6
 	return replay_record(im, &at, &s->rec);
 }
 
+static const struct disk_record *record_of(const void *arg, uint64_t i)
+{
+	const struct vj *vj = arg;
+	const struct disk_vj_slot *s = vj_slot(vj, vj->tail + i);
+	struct reason why;
+
+	return validate_vj_slot(s, vj->tail + i, &why) ? NULL : &s->rec;
+}
+
 errint_t recover_replay(struct image *im, uint64_t *next_seq)
 {
 	struct vj *vj = im->vj;
 	uint64_t last = *next_seq - 1, seq = 0;
 	errint_t err = check_retired(im, last);
 
+	if (!err)
+		err = replay_prepare(im, vj->head - vj->tail, vj, record_of);
 	for (uint64_t pos = vj->tail; !err && pos < vj->head && !RULE_BROKEN(im, no_vj); pos++) {
 		err = replay_slot(im, pos, last, &seq);
 		im->recovered += !err && seq > last;

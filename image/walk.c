@@ -15,7 +15,8 @@
 
 struct extents {
 	struct geometry geo;
-	uint64_t end; /* of the range asked for, bytes */
+	uint64_t limit; /* bytes of the backing that show */
+	uint64_t end;	/* of the range asked for, bytes */
 	map_extent_fn fn;
 	void *arg;
 	uint64_t at;		/* everything before has been added */
@@ -30,6 +31,7 @@ static bool continues(const struct map_extent *last, const struct map_extent *e)
 	switch (e->kind) {
 	case MAP_HOLE:
 	case MAP_ZERO:
+	case MAP_BACKING:
 		return true;
 	case MAP_RAW:
 		return last->file_off + last->len == e->file_off;
@@ -71,6 +73,22 @@ static errint_t add_extent(struct extents *x, struct map_extent e)
 	return err;
 }
 
+/* [@off, @off + @len), of which nothing is here. */
+static errint_t add_missing(struct extents *x, uint64_t off, uint64_t len)
+{
+	struct map_extent e = {.off = off, .len = len, .kind = MAP_BACKING};
+	errint_t err = 0;
+
+	if (off >= x->limit)
+		e.len = 0;
+	else if (len > x->limit - off)
+		e.len = x->limit - off;
+	if (e.len)
+		err = add_extent(x, e);
+	e = (struct map_extent){.off = off + e.len, .len = len - e.len, .kind = MAP_HOLE};
+	return err || !e.len ? err : add_extent(x, e);
+}
+
 /* A cluster stored as it is, by its sub-blocks. */
 static errint_t add_raw(struct extents *x, struct desc d, uint64_t off)
 {
@@ -86,6 +104,7 @@ static errint_t add_raw(struct extents *x, struct desc d, uint64_t off)
 	for (unsigned i = 0; i < SUBBLOCKS; i++) {
 		uint64_t skip = (uint64_t)i << shift;
 		struct map_extent e = {.off = off + skip, .len = 1ull << shift, .kind = MAP_HOLE};
+		bool missing = false;
 
 		if (desc_valid(d) >> i & 1) {
 			e.kind = MAP_RAW;
@@ -94,8 +113,10 @@ static errint_t add_raw(struct extents *x, struct desc d, uint64_t off)
 		} else if (desc_zero(d) >> i & 1) {
 			e.kind = MAP_ZERO;
 			e.birth = d.birth;
+		} else {
+			missing = true;
 		}
-		errint_t err = add_extent(x, e);
+		errint_t err = missing ? add_missing(x, e.off, e.len) : add_extent(x, e);
 		if (err)
 			return err;
 	}
@@ -126,8 +147,7 @@ static errint_t add_cluster(struct extents *x, struct desc d, uint64_t off)
 		break;
 	}
 	assert(desc_type(d) == DESC_HOLE);
-	e.kind = MAP_HOLE;
-	return add_extent(x, e);
+	return add_missing(x, e.off, e.len);
 }
 
 /* Everything up to @off that no leaf covered. */
@@ -135,8 +155,7 @@ static errint_t add_gap(struct extents *x, uint64_t off)
 {
 	if (off <= x->at)
 		return 0;
-	return add_extent(x,
-			  (struct map_extent){.off = x->at, .len = off - x->at, .kind = MAP_HOLE});
+	return add_missing(x, x->at, off - x->at);
 }
 
 static errint_t extents_node(void *arg, unsigned worker, const struct tree_node *n)
@@ -155,10 +174,11 @@ static errint_t extents_node(void *arg, unsigned worker, const struct tree_node 
 }
 
 /* Of the tree @t, of a disk of @size bytes. */
-static errint_t extents_of(struct image *im, const struct tree *t, uint64_t size, uint64_t off,
-			   uint64_t len, map_extent_fn fn, void *arg)
+static errint_t extents_of(struct image *im, const struct tree *t, uint64_t limit, uint64_t size,
+			   uint64_t off, uint64_t len, map_extent_fn fn, void *arg)
 {
-	struct extents x = {.geo = *image_geometry(im), .fn = fn, .arg = arg, .at = off};
+	struct extents x = {
+		.geo = *image_geometry(im), .limit = limit, .fn = fn, .arg = arg, .at = off};
 
 	if (off >= size || !len)
 		return 0;
@@ -174,11 +194,18 @@ static errint_t extents_of(struct image *im, const struct tree *t, uint64_t size
 	return err ? err : flush_extent(&x);
 }
 
+/* Bytes of the backing that the head shows. */
+static uint64_t head_limit(struct image *im)
+{
+	SCOPED_LOCK(&im->lock);
+	return im->backing.limit;
+}
+
 errint_t walk_extents(struct image *im, uint64_t off, uint64_t len, map_extent_fn fn, void *arg)
 {
 	struct tree t = tree_head(im);
 
-	return extents_of(im, &t, image_size(im), off, len, fn, arg);
+	return extents_of(im, &t, head_limit(im), image_size(im), off, len, fn, arg);
 }
 
 errint_t walk_snapshot_extents(const struct snapshot_view *s, uint64_t off, uint64_t len,
@@ -186,7 +213,49 @@ errint_t walk_snapshot_extents(const struct snapshot_view *s, uint64_t off, uint
 {
 	struct tree t = tree_snapshot(&s->im->geo, &s->rec);
 
-	return extents_of(s->im, &t, snapshot_view_size(s), off, len, fn, arg);
+	return extents_of(s->im, &t, le64_get(s->rec.backing_limit), snapshot_view_size(s), off,
+			  len, fn, arg);
+}
+
+/* --- clusters that are mapped -------------------------------------------------------------------
+ */
+
+struct mapped {
+	uint64_t first;
+	uint64_t *list;
+	unsigned n, max;
+};
+
+/* Ends a walk without being an error. */
+enum { LIST_FULL = 1 };
+
+static errint_t mapped_node(void *arg, unsigned worker, const struct tree_node *n)
+{
+	struct mapped *m = arg;
+
+	(void)worker;
+	for (unsigned i = 0; i < NODE_ENTRIES && !n->level; i++) {
+		uint64_t v = tree_node_first(0, n->index) + i;
+
+		if (v < m->first || desc_type(n->entry[i]) == DESC_HOLE)
+			continue;
+		m->list[m->n++] = v;
+		if (m->n == m->max)
+			return LIST_FULL;
+	}
+	return 0;
+}
+
+errint_t walk_mapped(struct image *im, uint64_t first, uint64_t *list, unsigned max, unsigned *n)
+{
+	struct mapped m = {.first = first, .list = list, .max = max};
+	struct tree t = tree_head(im);
+	struct tree_visitor v = {
+		.arg = &m, .node = mapped_node, .first = first, .end = t.nclusters, .threads = 1};
+	errint_t err = first < t.nclusters ? tree_walk(im, &t, &v) : 0;
+
+	*n = m.n;
+	return err == LIST_FULL ? 0 : err;
 }
 
 /* --- totals -------------------------------------------------------------------------------------
@@ -194,16 +263,19 @@ errint_t walk_snapshot_extents(const struct snapshot_view *s, uint64_t off, uint
 
 struct totals {
 	struct geometry geo;
+	uint64_t limit; /* bytes of the backing that show */
 	/* By thread, each on cache lines of its own. */
 	struct {
 		struct map_totals t;
 	} __attribute__((aligned(128))) part[WALK_MAX_THREADS];
 };
 
-static void count_leaf(struct map_totals *t, const struct geometry *g, const struct desc *entry)
+/* @shown: clusters of the leaf where the backing shows, if there is nothing here. */
+static void count_leaf(struct map_totals *t, const struct geometry *g, const struct desc *entry,
+		       uint64_t shown)
 {
 	uint64_t subblocks = 0, granules = 0;
-	unsigned n[4] = {0};
+	unsigned n[MAP_KINDS] = {0};
 
 	for (unsigned i = 0; i < NODE_ENTRIES; i++) {
 		struct desc d = entry[i];
@@ -221,12 +293,15 @@ static void count_leaf(struct map_totals *t, const struct geometry *g, const str
 			n[MAP_ZERO]++;
 			break;
 		case DESC_HOLE:
+			/* What no leaf has is counted by who counts them all. */
+			continue;
 		case DESC_NODE:
 		case DESC_SNAPTAB:
 			break;
 		}
+		n[MAP_BACKING] += i < shown;
 	}
-	for (unsigned kind = MAP_ZERO; kind <= MAP_ZSTD; kind++)
+	for (unsigned kind = MAP_ZERO; kind < MAP_KINDS; kind++)
 		t->clusters[kind] += n[kind];
 	t->raw_bytes += subblocks << subblock_shift(g);
 	t->zstd_stored += granules << granule_shift(g);
@@ -238,14 +313,19 @@ static errint_t totals_node(void *arg, unsigned worker, const struct tree_node *
 	struct map_totals *part = &t->part[worker].t;
 
 	part->nodes++;
-	if (!n->level)
-		count_leaf(part, &t->geo, n->entry);
+	if (!n->level) {
+		uint64_t first = tree_node_first(0, n->index);
+		uint64_t shown = clusters_for(&t->geo, t->limit);
+
+		count_leaf(part, &t->geo, n->entry, first < shown ? shown - first : 0);
+	}
 	return 0;
 }
 
-static errint_t totals_of(struct image *im, const struct tree *tree, struct map_totals *out)
+static errint_t totals_of(struct image *im, const struct tree *tree, uint64_t limit,
+			  struct map_totals *out)
 {
-	struct totals t = {.geo = *image_geometry(im)};
+	struct totals t = {.geo = *image_geometry(im), .limit = limit};
 	struct tree_visitor v = {
 		.arg = &t, .node = totals_node, .end = UINT64_MAX, .threads = tree_walk_threads()};
 	errint_t err = tree_walk(im, tree, &v);
@@ -256,14 +336,17 @@ static errint_t totals_of(struct image *im, const struct tree *tree, struct map_
 	for (unsigned i = 0; i < v.threads; i++) {
 		const struct map_totals *part = &t.part[i].t;
 
-		for (unsigned kind = MAP_ZERO; kind <= MAP_ZSTD; kind++)
+		for (unsigned kind = MAP_ZERO; kind < MAP_KINDS; kind++)
 			out->clusters[kind] += part->clusters[kind];
 		out->raw_bytes += part->raw_bytes;
 		out->zstd_stored += part->zstd_stored;
 		out->nodes += part->nodes;
 	}
+	/* Parts count under BACKING what is here; the rest of what shows are holes. */
+	out->clusters[MAP_BACKING] = clusters_for(&t.geo, limit) - out->clusters[MAP_BACKING];
 	out->clusters[MAP_HOLE] = tree->nclusters - out->clusters[MAP_ZERO] -
-				  out->clusters[MAP_RAW] - out->clusters[MAP_ZSTD];
+				  out->clusters[MAP_RAW] - out->clusters[MAP_ZSTD] -
+				  out->clusters[MAP_BACKING];
 	out->mapped_bytes = out->raw_bytes + (out->clusters[MAP_ZSTD] << t.geo.cluster_shift);
 	return 0;
 }
@@ -272,12 +355,12 @@ errint_t walk_totals(struct image *im, struct map_totals *out)
 {
 	struct tree tree = tree_head(im);
 
-	return totals_of(im, &tree, out);
+	return totals_of(im, &tree, head_limit(im), out);
 }
 
 errint_t walk_snapshot_totals(const struct snapshot_view *s, struct map_totals *out)
 {
 	struct tree tree = tree_snapshot(&s->im->geo, &s->rec);
 
-	return totals_of(s->im, &tree, out);
+	return totals_of(s->im, &tree, le64_get(s->rec.backing_limit), out);
 }

@@ -85,8 +85,9 @@ static void layout_head(void)
 	MEMBER(disk_backing, zero2);
 	MEMBER(disk_backing, size);
 	MEMBER(disk_backing, id);
-	MEMBER(disk_backing, mtime_ns);
+	MEMBER(disk_backing, stamp);
 	MEMBER(disk_backing, path);
+	MEMBER(disk_backing, limit);
 	MEMBER(disk_backing, zero3);
 
 	STRUCT(disk_tlv);
@@ -140,6 +141,7 @@ static void layout_map(void)
 	MEMBER(disk_snapshot, name_len);
 	MEMBER(disk_snapshot, zero2);
 	MEMBER(disk_snapshot, name);
+	MEMBER(disk_snapshot, backing_limit);
 	MEMBER(disk_snapshot, zero3);
 }
 

@@ -79,6 +79,7 @@ void config_random(struct config *cfg, uint64_t seed)
 		config_nearly_full(cfg);
 	else
 		cfg->snapshot = rng_chance(&rng, 25);
+	cfg->backing = !cfg->nearly_full && !cfg->snapshot && rng_chance(&rng, 40);
 	cfg->vj = rng_chance(&rng, 60);
 	if (cfg->vj)
 		cfg->process = 60;
@@ -90,7 +91,7 @@ void config_nearly_full(struct config *cfg)
 	struct rng rng = {cfg->seed ^ 0xf011};
 
 	cfg->nearly_full = true;
-	cfg->snapshot = false;
+	cfg->snapshot = cfg->backing = false;
 	cfg->max_regions = 2;
 	cfg->params.size = GIB(6);
 	choose_zones(cfg, &rng);

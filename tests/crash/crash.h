@@ -59,6 +59,7 @@ struct config {
 	bool nearly_full; /* the base image has a few free clusters left */
 	bool snapshot;	  /* it has a snapshot; see snapshot.c */
 	bool vj;	  /* the device outlives the process, with a volatile journal */
+	bool backing;	  /* it has a backing with values in it; see backing.c */
 	bool first_fit;	  /* freed space is used again soon */
 	bool no_punch;	  /* the host cannot punch holes */
 	bool inject;	  /* I/O errors */
@@ -120,10 +121,12 @@ struct world {
 	struct sim_store store;
 	struct sim_sched *sched;
 	struct rng rng;
-	struct vj_box *box; /* the state directory; NULL: none */
-	bool recover;	    /* opening is to go on with what is in it */
-	bool acked;	    /* nothing that was acknowledged before may be missing */
-	struct image *im;   /* NULL: not open */
+	struct vj_box *box;    /* the state directory; NULL: none */
+	bool recover;	       /* opening is to go on with what is in it */
+	bool acked;	       /* nothing that was acknowledged before may be missing */
+	struct image *im;      /* NULL: not open */
+	struct store *backing; /* NULL: as cfg says */
+	struct store *pattern; /* owned */
 	struct engine *engine;
 	struct engine_thread *thread[MAX_TASKS];
 	struct image_writer *writer[MAX_TASKS]; /* for nowait_write() */
@@ -204,6 +207,13 @@ struct remains recover_death(struct run *r, const struct world *w);
 struct world *recover(struct run *r, struct remains left, struct oracle **next, const char *when);
 /* @old is of an earlier session than that of @w, which is open: it must be refused. */
 void recover_stale(struct run *r, struct world *w, const struct vj_copy *old);
+/* ---- backings ------------------------------------------------------------------------------ */
+
+/* What @cfg's backing has, as a store (the caller's, to be freed), as a reference, by sector. */
+struct store *backing_pattern(const struct config *cfg);
+struct backing_ref;
+void backing_describe(const struct config *cfg, struct backing_ref *ref);
+value backing_value(const struct config *cfg, unsigned k);
 
 /* ---- runs ------------------------------------------------------------------------------- */
 
@@ -243,5 +253,7 @@ void directed_rollback(const struct config *base);
 /* A recovery crashed at every step; a deletion killed between any two stores; see directed_vj.c. */
 void directed_recovery(const struct config *base);
 void directed_groups(const struct config *base);
+/* A commit into a backing, with a power cut at every step; see backing.c. */
+void directed_commit(const struct config *base);
 
 #endif

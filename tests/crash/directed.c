@@ -113,7 +113,7 @@ void directed_journal_wrap(const struct config *base)
 	cfg.params.size = 64u << 20;
 	cfg.journal_length = RING_BYTES;
 	cfg.dirty_cap = cfg.max_regions = 0;
-	cfg.nearly_full = cfg.snapshot = false;
+	cfg.nearly_full = cfg.snapshot = cfg.backing = false;
 	t.w = world_new(&cfg, world_base(&cfg), base->seed);
 	if (world_open(t.w, false) || world_do(t.w, write_before, &t))
 		crash_fail("cannot fill the journal");
@@ -140,7 +140,7 @@ static errint_t repack_while_written(struct world *w, void *arg)
 	/* Zeros, but stored: what repacking finds. */
 	err = engine_write(t, buf, 0, 4096, false);
 	if (!err)
-		err = repack_begin(w->im, 0, &r);
+		err = repack_begin(w->im, 0, REPACK_RAW, &r);
 	if (err)
 		crash_fail("repacking cannot begin: error %d", err);
 	memset(buf, 0x5a, 4096);
@@ -167,7 +167,7 @@ void directed_repack(const struct config *base)
 	cfg.params.codec = CODEC_ZSTD;
 	cfg.params.level = 1;
 	cfg.max_regions = 0;
-	cfg.nearly_full = cfg.snapshot = false;
+	cfg.nearly_full = cfg.snapshot = cfg.backing = false;
 	w = world_new(&cfg, world_base(&cfg), base->seed);
 	if (world_open(w, false) || world_do(w, repack_while_written, NULL))
 		crash_fail("cannot write, repack and read");

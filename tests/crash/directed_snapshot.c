@@ -61,7 +61,7 @@ static struct world *begin(const struct config *base, struct config *cfg)
 	cfg->params.size = 64u << 20;
 	cfg->max_regions = cfg->journal_length = 0;
 	cfg->dirty_cap = cfg->cache_nodes = 0;
-	cfg->nearly_full = cfg->snapshot = false;
+	cfg->nearly_full = cfg->snapshot = cfg->backing = false;
 	struct world *w = world_new(cfg, world_base(cfg), base->seed);
 	if (world_open(w, false))
 		crash_fail("cannot open");

@@ -102,7 +102,7 @@ errint_t nowait_read(struct world *w, unsigned slot, uint8_t *buf, uint64_t off,
 		if (err)
 			break;
 		for (unsigned i = 0; i < p->nsegs; i++)
-			blob |= p->seg[i].kind == SEG_BLOB;
+			blob |= p->seg[i].kind == SEG_BLOB || p->seg[i].kind == SEG_BACKING;
 		if (blob) {
 			plan_read_done(w->im, p);
 			err = -EAGAIN;

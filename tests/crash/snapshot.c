@@ -463,7 +463,7 @@ void snapshot_oracle(const struct config *cfg, struct oracle *o)
 		s->size = cfg->params.size;
 	}
 	for (unsigned k = 0; k < cfg->zones.sectors; k++) {
-		value v = snapshot_value(cfg, k);
+		value v = s ? snapshot_value(cfg, k) : backing_value(cfg, k);
 
 		if (s)
 			s->val[k] = v;

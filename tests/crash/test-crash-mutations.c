@@ -183,6 +183,8 @@ static const struct mutation {
 	[RULE_INDEX_vj_stale] = {"vj_stale", stale_ones, NULL},
 	[RULE_INDEX_vj_free_early] = {"vj_free_early", nothing, directed_recovery},
 	[RULE_INDEX_late_write] = {"late_write", recoveries, NULL},
+	[RULE_INDEX_commit_no_mark] = {"commit_no_mark", nothing, directed_commit},
+	[RULE_INDEX_commit_no_sync] = {"commit_no_sync", nothing, directed_commit},
 };
 _Static_assert(sizeof(mutations) / sizeof(*mutations) == NRULES, "a test for each rule");
 

@@ -38,6 +38,7 @@ static struct world *open_world(uint64_t seed, unsigned codec)
 	config.params.size = 64u << 20;
 	config.params.codec = (uint8_t)codec;
 	config.nearly_full = config.no_punch = config.snapshot = false;
+	config.backing = false;
 	config.first_fit = true;
 	config.max_regions = 4;
 	config.dirty_cap = 0;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Random programs, crashed at random.  CRASH_ITERATIONS programs (default: about a minute's worth)
- * from seed CRASH_SEED on; none is begun when CRASH_SECONDS, if set, have passed.
+ * from seed CRASH_SEED on; none is begun when CRASH_SECONDS, if set, have passed.  CRASH_STEPS and
+ * CRASH_RATE (per mille of steps) make them longer, and crash them less often: with 20000 and 1
+ * there are some hundred operations between two crashes, instead of a few.
  */
 #include "config.h"
 
@@ -36,6 +38,8 @@ int main(int argc, char **argv)
 		if (seconds && (uint64_t)(time(NULL) - begin) >= seconds)
 			break;
 		config_random(&cfg, seed);
+		cfg.steps = (unsigned)number("CRASH_STEPS", cfg.steps);
+		cfg.crashes = (unsigned)number("CRASH_RATE", cfg.crashes);
 		run_program(&cfg);
 	}
 	counts_print();

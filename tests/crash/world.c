@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/backing.h"
 #include "image/check.h"
 #include "image/plan.h"
 #include "tests/crash/crash.h"
@@ -25,6 +26,8 @@ struct world *world_new(const struct config *cfg, struct sim_disk *disk, uint64_
 	w->sched = sim_sched_new(rng_next(&w->rng));
 	sim_store_init(&w->store, disk);
 	w->store.no_punch = cfg->no_punch;
+	if (cfg->backing)
+		w->backing = w->pattern = backing_pattern(cfg);
 	w->store.fail_rng.state = rng_next(&w->rng);
 	w->box = cfg->vj ? vj_box_new(cfg->params.uuid) : NULL;
 	return w;
@@ -65,6 +68,7 @@ void world_free(struct world *w)
 	vj_box_free(w->box);
 	sim_sched_free(w->sched);
 	sim_disk_free(w->disk);
+	free(w->pattern);
 	free(w);
 }
 
@@ -122,7 +126,7 @@ static errint_t open_image(struct world *w, bool read_only)
 		.first_fit = w->cfg->first_fit,
 		.broken_rules = w->cfg->broken_rules,
 	};
-	struct engine_opts engine_opts = {.wait = &sim_wait_ops};
+	struct engine_opts engine_opts = {.wait = &sim_wait_ops, .backing = w->backing};
 	errint_t err = image_open(&w->store.st, &opts, &w->im);
 
 	if (err)
@@ -339,8 +343,15 @@ static struct sim_disk *make_base(const struct config *cfg)
 	struct sim_disk *disk = sim_disk_new();
 	struct sim_store store;
 
+	struct image_params params = cfg->params;
+	struct backing_ref ref;
+
 	sim_store_init(&store, disk);
-	if (image_create(&store.st, &cfg->params))
+	if (cfg->backing) {
+		backing_describe(cfg, &ref);
+		params.backing = &ref;
+	}
+	if (image_create(&store.st, &params))
 		crash_fail("cannot create the image");
 	if (sim_disk_volatile_units(disk))
 		crash_fail("a new image is not durable");

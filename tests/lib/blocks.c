@@ -91,7 +91,7 @@ static void put_backing(struct disk_backing *b)
 	b->path_len = le16_make(sizeof(path) - 1);
 	b->size = le64_make(4ull << 30);
 	memset(b->id, 0x77, sizeof(b->id));
-	b->mtime_ns = le64_make(1700000000123456789ull);
+	b->stamp = le64_make(1700000000123456789ull);
 	memcpy(b->path, path, sizeof(path) - 1);
 }
 

@@ -148,7 +148,8 @@ static void test_super(void **state)
 		     "backing.kind: raw\n"
 		     "backing.size: 4294967296\n"
 		     "backing.id: 77777777-7777-7777-7777-777777777777\n"
-		     "backing.mtime_ns: 1700000000123456789\n"
+		     "backing.stamp: 1700000000123456789\n"
+		     "backing.limit: 0\n"
 		     "backing.path: ../base/debian-12.raw\n"
 		     "compression: zstd level 3\n");
 }
@@ -288,7 +289,7 @@ static void test_super_json(void **state)
 		"\"session\":\"55555555-5555-5555-5555-555555555555\","
 		"\"backing\":{\"kind\":1,\"size\":4294967296,"
 		"\"id\":\"77777777-7777-7777-7777-777777777777\","
-		"\"mtime_ns\":1700000000123456789,\"path\":\"../base/debian-12.raw\"}}");
+		"\"stamp\":1700000000123456789,\"limit\":0,\"path\":\"../base/debian-12.raw\"}}");
 }
 
 /* Numbers and text that JSON has no form for. */

@@ -75,8 +75,9 @@ static void test_offsets(void **state)
 	AT(disk_backing, zero2, 4);
 	AT(disk_backing, size, 8);
 	AT(disk_backing, id, 16);
-	AT(disk_backing, mtime_ns, 32);
+	AT(disk_backing, stamp, 32);
 	AT(disk_backing, path, 40);
+	AT(disk_backing, limit, 1064);
 
 	AT(disk_snapshot, id, 0);
 	AT(disk_snapshot, parent, 4);
@@ -90,7 +91,8 @@ static void test_offsets(void **state)
 	AT(disk_snapshot, uuid, 64);
 	AT(disk_snapshot, name_len, 80);
 	AT(disk_snapshot, name, 96);
-	AT(disk_snapshot, zero3, 224);
+	AT(disk_snapshot, backing_limit, 224);
+	AT(disk_snapshot, zero3, 232);
 
 	AT(disk_alloc_entry, crc, 0);
 	AT(disk_alloc_entry, free_units, 4);

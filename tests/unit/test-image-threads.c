@@ -479,8 +479,13 @@ static void die_and_recover(struct bench *b, int dir)
 
 	new_worker(b, &w, 1);
 	w.op = atomic_load(&b->started[1]);
-	for (unsigned i = 0; i < 50; i++)
+	for (unsigned i = 0; i < 50; i++) {
 		do_write(&w);
+		if (i % 4 == 0)
+			do_zeroes(&w);
+	}
+	/* Where nothing is yet, so that there is a record. */
+	REQUIRE(!engine_write(w.t, w.buf, FILLER, 4096, false), "the last write");
 	free_worker(&w);
 	engine_free(b->e);
 	image_abandon(b->im);

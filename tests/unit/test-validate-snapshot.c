@@ -133,6 +133,9 @@ static void test_fields(void **state)
 		 "record 1 at 256, root at 40, birth at 8: 3 is not in 1..2"},
 		{56, 8, UINT64_MAX, 0, NULL},
 		{64, 8, 0, 0, NULL},
+		{224, 8, 1073741824, 0, NULL},
+		{224, 8, 1073742336, BAD, "record 0 at 0, backing_limit at 224: 1073742336 is not"},
+		{224, 8, 100, BAD, "record 0 at 0, backing_limit at 224: 100 is not a multiple"},
 	};
 	CLEANUP(free) struct disk_snapshot *rec = good_table(N);
 	size_t len = blocks_snapshots_len(N);
@@ -141,7 +144,7 @@ static void test_fields(void **state)
 	break_each(rec, len, pokes, COUNT(pokes), judge_table);
 	break_reserved(rec, len, (struct byte_range){33, 7}, judge_table);
 	break_reserved(rec, len, (struct byte_range){82, 14}, judge_table);
-	break_reserved(rec, len, (struct byte_range){224, 32}, judge_table);
+	break_reserved(rec, len, (struct byte_range){232, 24}, judge_table);
 	break_reserved(rec, len, (struct byte_range){REC(N), len - REC(N)}, judge_table);
 }
 
@@ -277,6 +280,8 @@ static void test_every_byte(void **state)
 			(struct byte_range){REC(i) + offsetof(struct disk_snapshot, root) + 12, 4};
 		any[n++] =
 			(struct byte_range){REC(i) + offsetof(struct disk_snapshot, ctime_ns), 24};
+		any[n++] = (struct byte_range){
+			REC(i) + offsetof(struct disk_snapshot, backing_limit) + 2, 1};
 	}
 	any[n++] = (struct byte_range){REC(1) + offsetof(struct disk_snapshot, cursor), 3};
 	break_every_byte(rec, blocks_snapshots_len(N), any, n, judge_table);

@@ -370,7 +370,7 @@ static void test_super_space(void **state)
 
 static void test_super_backing(void **state)
 {
-	enum { KIND = 512, LEN = 514, PATH = 552, ZERO3 = 1576 };
+	enum { KIND = 512, LEN = 514, PATH = 552, LIMIT = 1576, ZERO3 = 1584 };
 	static const struct poke pokes[] = {
 		{KIND, 1, 4, BAD, "backing.kind at 512: 4 is not in 0..3"},
 		{KIND, 1, 0, BAD, "backing.kind at 512: 0 although feature bit 1 (backing) is 1"},
@@ -387,6 +387,11 @@ static void test_super_backing(void **state)
 		{PATH + 20, 1, 0, BAD, "backing.path at 552: byte 20 of 21 is NUL"},
 		{PATH + 1023, 1, 1, BAD, "padding of backing.path at 573: byte 1575"},
 		{520, 8, UINT64_MAX, 0, NULL},
+		{LIMIT, 8, 0, 0, NULL},
+		{LIMIT, 8, 10737418240, 0, NULL},
+		{LIMIT, 8, 10737418752, BAD,
+		 "backing.limit at 1576: 10737418752 is not a multiple"},
+		{LIMIT, 8, 1000, BAD, "backing.limit at 1576: 1000 is not a multiple of 512"},
 	};
 	struct disk_super sb;
 	struct reason why;
@@ -394,7 +399,7 @@ static void test_super_backing(void **state)
 	(void)state;
 	blocks_super(&sb);
 	break_each(&sb, sizeof(sb), pokes, COUNT(pokes), judge_super);
-	break_reserved(&sb, sizeof(sb), (struct byte_range){ZERO3, 472}, judge_super);
+	break_reserved(&sb, sizeof(sb), (struct byte_range){ZERO3, 464}, judge_super);
 	memset(sb.backing.path, 'p', sizeof(sb.backing.path));
 	sb.backing.path_len = le16_make(BACKING_PATH_MAX);
 	assert_int_equal(judge_super(&sb, &why), 0);
@@ -426,12 +431,28 @@ static void test_super_tlv(void **state)
 		{40, 8, 2, BAD,
 		 "compression.codec at 2072: zstd although feature bit 0 (zstd) is not"},
 	};
+	struct disk_tlv head;
 	struct disk_super sb;
 	struct reason why;
 
 	(void)state;
 	blocks_super(&sb);
 	break_each(&sb, sizeof(sb), pokes, COUNT(pokes), judge_super);
+	/* More about the backing. */
+	head = (struct disk_tlv){le32_make(TLV_COMMITTING), le32_make(0)};
+	memcpy(sb.tlv + 32, &head, sizeof(head));
+	assert_int_equal(judge_super(&sb, &why), 0);
+	memcpy(sb.tlv + 40, &head, sizeof(head));
+	assert_refused(judge_super(&sb, &why), &why, "tlv.type at 2088: a second backing entry");
+	head = (struct disk_tlv){le32_make(TLV_BACKING_SNAPSHOT), le32_make(16)};
+	memcpy(sb.tlv + 40, &head, sizeof(head));
+	assert_refused(judge_super(&sb, &why), &why, "does not go with backing.kind 1");
+	sb.backing.kind = BACKING_UBLK_IMG;
+	assert_int_equal(judge_super(&sb, &why), 0);
+	head.len = le32_make(8);
+	memcpy(sb.tlv + 40, &head, sizeof(head));
+	assert_refused(judge_super(&sb, &why), &why, "tlv.len (backing) at 2092: 8 is not 16");
+	blocks_super(&sb);
 	/* Twice the same. */
 	memcpy(sb.tlv + 32, sb.tlv + 16, 16);
 	assert_refused(judge_super(&sb, &why), &why, "tlv.type at 2080: a second compression");
@@ -480,7 +501,8 @@ static void test_super_every_byte(void **state)
 		{176, 2},	     /* used_units */
 		{192, 4},	     /* root_crc[0] */
 		{448, 16},	     /* session */
-		{520, 32},	     /* backing: size, id, mtime */
+		{520, 32},	     /* backing: size, id, stamp */
+		{1578, 2},	     /* its limit, by sectors and within the disk */
 		{2048, 3}, /* type of the unknown entry, all but the must-understand bit */
 		{2056, 3}, /* its data */
 		{2065, 2}, {2081, 2}, /* types that become unknown ones, without data */
