@@ -633,21 +633,43 @@ struct resize {
 	uint64_t from, to;
 };
 
-static void resize_freeze(struct image *im, void *arg)
+/* What is cut off does not come back when the disk grows again. */
+static void hide_freeze(struct image *im, void *arg)
 {
 	const struct resize *r = arg;
 
-	im->size = r->to;
-	/* What is cut off does not come back when the disk grows again. */
 	if (im->backing.limit > r->to)
 		im->backing.limit = r->to;
+}
+
+static void resize_freeze(struct image *im, void *arg)
+{
+	hide_freeze(im, arg);
+	im->size = ((const struct resize *)arg)->to;
+}
+
+/*
+ * Clusters that are cut off become holes before the disk is smaller.  After a crash in between they
+ * read as zeros then, not as what the backing has there.
+ */
+static errint_t hide_backing(struct image *im, struct resize *r)
+{
+	struct ckpt_change change = {.freeze = hide_freeze, .arg = r};
+
+	pthread_mutex_lock(&im->lock);
+	bool shows = im->backing.limit > r->to;
+	pthread_mutex_unlock(&im->lock);
+	/* [m:shrink_shows] */
+	return shows && !RULE_BROKEN(im, shrink_shows) ? checkpoint(im, &change) : 0;
 }
 
 static errint_t resize_to(struct image *im, struct resize *r)
 {
 	uint64_t keep = clusters_for(&im->geo, r->to), have = clusters_for(&im->geo, r->from);
-	errint_t err = have > keep ? discard_clusters(im, keep, have - keep) : 0;
+	errint_t err = have > keep ? hide_backing(im, r) : 0;
 
+	if (!err && have > keep)
+		err = discard_clusters(im, keep, have - keep);
 	if (!err) {
 		SCOPED_LOCK(&im->lock);
 		err = map_grow(im, keep);

@@ -185,6 +185,7 @@ static const struct mutation {
 	[RULE_INDEX_late_write] = {"late_write", recoveries, NULL},
 	[RULE_INDEX_commit_no_mark] = {"commit_no_mark", nothing, directed_commit},
 	[RULE_INDEX_commit_no_sync] = {"commit_no_sync", nothing, directed_commit},
+	[RULE_INDEX_shrink_shows] = {"shrink_shows", nothing, directed_shrink},
 };
 _Static_assert(sizeof(mutations) / sizeof(*mutations) == NRULES, "a test for each rule");
 
