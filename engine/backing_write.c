@@ -49,18 +49,34 @@ static void forget_readers(struct backing *b)
 	}
 }
 
-/* Open the image in another way than it was.  Write-held. */
+/*
+ * Give a hold of the lock to @to, which is the same file: @from has it until then, so that nobody
+ * else changes the file in between.
+ */
+static errint_t share_lock(struct store *from, struct store *to)
+{
+	errint_t err = store_lock(from, STORE_LOCK_SHARED);
+
+	return err ? err : store_lock(to, STORE_LOCK_SHARED);
+}
+
+/* Open the image in another way than it was.  When it cannot be opened at all it stays as it was.
+ * Write-held. */
 static errint_t exchange(struct backing *b, bool write)
 {
 	struct store *st;
+	errint_t err = open_again(b, write, &st);
 
+	if (err)
+		return err;
+	err = share_lock(b->store, st);
+	if (err) {
+		store_close(st);
+		return err;
+	}
 	forget_readers(b);
 	backing_close_image(b);
 	store_close(b->store);
-	b->store = NULL;
-	errint_t err = open_again(b, write, &st);
-	if (err)
-		return err;
 	b->store = st;
 	err = backing_open_image(b, write);
 	if (err)
@@ -73,7 +89,7 @@ static errint_t begin_image(struct backing *b)
 	pthread_rwlock_wrlock(&b->use);
 	errint_t err = exchange(b, true);
 	/* What failed was logged; when this does, too, reads fail. */
-	if (err && exchange(b, false))
+	if (err && !b->engine && exchange(b, false))
 		log_err(err, "%s: cannot be read any more", b->name);
 	pthread_rwlock_unlock(&b->use);
 	if (!err)
@@ -93,15 +109,18 @@ static errint_t begin_raw(struct backing *b)
 
 	if (err)
 		return err;
-	store_file_unlock(b->store);
-	err = store_lock(st, STORE_LOCK_EXCLUSIVE);
+	err = share_lock(b->store, st);
 	if (!err) {
-		b->target = st;
-		return 0;
+		store_file_unlock(b->store);
+		err = store_lock(st, STORE_LOCK_EXCLUSIVE);
+		/* What failed leaves it shared. */
+		if (err && store_lock(b->store, STORE_LOCK_SHARED))
+			log_warn("%s: is read on without a lock", b->name);
 	}
-	store_close(st);
-	if (store_lock(b->store, STORE_LOCK_SHARED))
-		log_warn("%s: is read on without a lock", b->name);
+	if (err)
+		store_close(st);
+	else
+		b->target = st;
 	return err;
 }
 
@@ -212,9 +231,9 @@ static errint_t end_raw(struct backing *b)
 	b->target = NULL;
 	if (!b->owns_store)
 		return err;
-	store_close(st);
-	if (store_lock(b->store, STORE_LOCK_SHARED))
+	if (share_lock(st, b->store))
 		log_warn("%s: is read on without a lock", b->name);
+	store_close(st);
 	return err;
 }
 
