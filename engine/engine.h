@@ -18,12 +18,16 @@ struct engine_opts {
 	bool allow_backing;
 	/* The images on top of @im whose backing it is; NULL: none. */
 	const struct backing_chain *chain;
+	/* Whether a backing may be waiting for a recovery: as image_open_opts.state, but as long as
+	 * the engine is there.  NULL: it is not. */
+	const struct vj_state *state;
 	/* The bytes of the backing, the caller's, instead of the file that the image names; NULL:
 	 * that file.  Tests only. */
 	struct store *backing;
 };
 
 struct backing_chain;
+struct vj_state;
 
 /*
  * An engine on @im, which stays the caller's.  @opts may be NULL.  All compressed data written to
