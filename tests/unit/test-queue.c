@@ -666,14 +666,56 @@ static void test_refused(void **state)
 	end(b);
 }
 
+/* A host whose direct I/O wants memory aligned, and does not say so. */
+static void test_untold_alignment(void **state)
+{
+	struct bench *b = begin_directed(MEMORY, false);
+	struct slot *s = &b->slot[0];
+	unsigned wanted = b->q->mem_align;
+	struct engine_stats before, got;
+
+	(void)state;
+	memset(s->mem, 0x44, 65536);
+	one(b, REQ_WRITE, 0, 65536);
+	b->q->mem_align = 1;
+	s->mem++;
+	engine_get_stats(b->e, &before);
+	for (unsigned fua = 0; fua < 2; fua++) {
+		memset(s->mem, (int)(0x55 + fua), 8192);
+		s->r.fua = fua;
+		s->r.op = REQ_WRITE;
+		s->r.off = 4096;
+		s->r.len = 8192;
+		set_payload(b, s);
+		s->busy = true;
+		engine_queue_submit(b->q, &s->r);
+		drain(b);
+		memset(s->mem, 0, 65536);
+		one(b, REQ_READ, 0, 65536);
+		for (unsigned i = 0; i < 65536; i++)
+			assert_int_equal(s->mem[i], i < 4096 || i >= 12288 ? 0x44 : 0x55 + fua);
+	}
+	got = since(b, &before);
+	if (wanted > 1)
+		assert_int_equal(got.copied_raw, 2 * (8192 + 65536));
+	s->mem--;
+	end(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_registered), cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_file_bytes), cmocka_unit_test(test_bare_path),
-		cmocka_unit_test(test_mixed),	   cmocka_unit_test(test_cached),
-		cmocka_unit_test(test_short_read), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_blobs),	   cmocka_unit_test(test_damaged_blob),
+		cmocka_unit_test(test_registered),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_file_bytes),
+		cmocka_unit_test(test_bare_path),
+		cmocka_unit_test(test_mixed),
+		cmocka_unit_test(test_cached),
+		cmocka_unit_test(test_short_read),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_blobs),
+		cmocka_unit_test(test_damaged_blob),
+		cmocka_unit_test(test_untold_alignment),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
