@@ -434,8 +434,9 @@ static void io_completed(struct seg_io *io, int res)
 		io_submit(io);
 		return;
 	}
-	/* What the ring cannot do now or at all, the store may. */
-	if (res == -EAGAIN || (res == -EOPNOTSUPP && io->r->dsync)) {
+	/* What the ring cannot do now or at all, the store may: -EINVAL is also what a host says
+	 * that wants memory aligned in a way that it does not tell. */
+	if (res == -EAGAIN || res == -EINVAL || (res == -EOPNOTSUPP && io->r->dsync)) {
 		hand_to_worker(io);
 		return;
 	}
