@@ -30,6 +30,9 @@
 #include "engine/engine.h"
 #include "engine/pool.h"
 
+/* For the lock on its name, which a process that dies may hold longer than that on its device. */
+#define NAME_MS 10000
+
 /* --- for the composition ------------------------------------------------------------------------
  */
 
@@ -164,14 +167,15 @@ static errint_t open_image(struct bridge *b)
 	return engine_new(b->image, &engine, &b->engine);
 }
 
-/* Everything that was acknowledged reaches the file.  The first error is the result. */
-static errint_t close_image(struct bridge *b)
+/* Everything that was acknowledged reaches the file; with @repack it is compressed first.  The
+ * first error is the result. */
+static errint_t close_image(struct bridge *b, bool repack)
 {
 	errint_t err = 0;
 
 	stop_maintenance(b);
 	/* Nobody writes any more.  What cannot be made smaller stays as it is. */
-	if (b->engine && engine_repack(b->engine))
+	if (repack && b->engine && engine_repack(b->engine))
 		log_warn("%s: not everything could be compressed", b->opts->image);
 	pool_free(b->pool);
 	b->pool = NULL;
@@ -203,7 +207,7 @@ static errint_t stop_device(struct bridge *b, bool force)
 }
 
 /* The device does not use the image any more: everything is written to it, and it is closed. */
-static errint_t close_all(struct bridge *b)
+static errint_t close_all(struct bridge *b, bool repack)
 {
 	errint_t err = 0;
 
@@ -216,7 +220,7 @@ static errint_t close_all(struct bridge *b)
 		b->abandoned = true;
 		return err;
 	}
-	return close_image(b);
+	return close_image(b, repack);
 }
 
 /*
@@ -237,7 +241,7 @@ static errint_t end(struct bridge *b, bool force, bool *ended)
 		b->abandoned = true;
 		return err;
 	}
-	err = close_all(b);
+	err = close_all(b, true);
 	if (b->abandoned)
 		return err;
 	bridge_state_end(b);
@@ -275,7 +279,8 @@ static errint_t hand_over(struct bridge *b, bool *ended)
 			 b->opts->image, b->device->path);
 		return 0;
 	}
-	err = close_all(b);
+	/* The device's users wait: what can be compressed is for the next one. */
+	err = close_all(b, false);
 	if (!err)
 		err = bridge_state_closed(b);
 	if (!err)
@@ -394,9 +399,10 @@ static errint_t claim(struct bridge *b)
 	errint_t err = runtime_dir_open(true, &b->dir);
 
 	if (!err && b->opts->name)
-		err = runtime_name_lock(b->dir, b->opts->name, &b->name_lock);
+		err = runtime_name_lock(b->dir, b->opts->name, b->opts->takeover ? NAME_MS : 0,
+					&b->name_lock);
 	if (!err && b->opts->recovery == BRIDGE_RECOVERY_OFF)
-		err = bridge_no_recovery(b, "--recovery=off");
+		err = bridge_no_recovery(b, false, "--recovery=off");
 	return err ? err : b->way->claim(b);
 }
 
@@ -429,7 +435,7 @@ static void give_up(struct bridge *b)
 	}
 	if (b->device && b->device->ops->stop(b->device, true))
 		b->abandoned = true;
-	if (!b->abandoned && close_image(b))
+	if (!b->abandoned && close_image(b, true))
 		log_info("%s: not closed cleanly; opening it again will recover it",
 			 b->opts->image);
 	if (!b->abandoned)
@@ -465,6 +471,8 @@ static errint_t init(struct bridge *b, const struct bridge_opts *opts,
 	pthread_cond_init(&b->changed, &attr);
 	pthread_condattr_destroy(&attr);
 	clock_gettime(CLOCK_REALTIME, &b->since);
+	if (opts->takeover)
+		b->since = (struct timespec){.tv_sec = opts->takeover->since};
 	b->stop_fd = eventfd(0, EFD_CLOEXEC);
 	return b->stop_fd < 0 ? log_errno("cannot make an event descriptor") : 0;
 }

@@ -87,15 +87,15 @@ struct device *bridge_device(struct bridge *b);
  * when the device has its number and before it answers: on return the next bridge finds what it
  * needs.  Device @id of the driver is marked with @mark.  Messages are logged.
  *
- * bridge_no_recovery() says that this cannot be had, and @why: 0 when the device may be made
- * without.
+ * bridge_no_recovery() says that this cannot be had, and @why, to the user with @warn: 0 when the
+ * device may be made without.
  */
 bool bridge_wants_recovery(const struct bridge *b);
 MUST_CHECK errint_t bridge_promise(struct bridge *b, const struct device *d, uint32_t id,
 				   uint64_t mark);
 /* There was no way to record what a promise is about; bridge_no_recovery() may help. */
 bool bridge_promise_failed(const struct bridge *b);
-MUST_CHECK errint_t bridge_no_recovery(struct bridge *b, const char *why);
+MUST_CHECK errint_t bridge_no_recovery(struct bridge *b, bool warn, const char *why);
 
 /*
  * Tells the kernel of the image's size: it can be called without a change as well, to see whether

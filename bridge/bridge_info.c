@@ -160,6 +160,7 @@ static json_t *engine_json(const struct engine_stats *s)
 		{"direct_read", s->direct_read},
 		{"direct_written", s->direct_written},
 		{"zero_read", s->zero_read},
+		{"backing_read", s->backing_read},
 		{"blob_read", s->blob_read},
 		{"cached_read", s->cached_read},
 		{"cluster_written", s->cluster_written},

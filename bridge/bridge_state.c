@@ -57,22 +57,22 @@ static errint_t take_back_claim(struct bridge *b)
 	return err ? err : b->parts->wait_device(b->parts->arg, b);
 }
 
-/* Nobody may have written to an image that was left in order. */
+/* Nobody may have written to an image that was left in order, nor put another one in its place. */
 static errint_t check_unchanged(struct bridge *b)
 {
+	const struct device_state *s = &b->state;
 	struct stat st;
 
-	if (!b->state.mtime)
-		return 0;
 	if (fstat(store_file_fd(b->store), &st))
 		return log_errno("%s: cannot look at the file", b->opts->image);
-	if (state_file_mtime(&st) == b->state.mtime)
+	if (st.st_dev == s->image_dev && st.st_ino == s->image_ino &&
+	    (!s->mtime || state_file_mtime(&st) == s->mtime))
 		return 0;
 	return log_fail(-ESTALE,
-			"%s has been changed since %s lost its bridge, whose users would take old "
+			"%s has been changed or replaced since %s lost its bridge, whose users would take old "
 			"data for new: it cannot be recovered; \"ublk-img detach --force %s\" "
 			"removes the device",
-			b->opts->image, b->state.device, b->state.device);
+			b->opts->image, s->device, s->device);
 }
 
 static errint_t take_back_open(struct bridge *b, struct image_open_opts *o)
@@ -109,18 +109,23 @@ bool bridge_wants_recovery(const struct bridge *b)
 
 bool bridge_promise_failed(const struct bridge *b)
 {
-	return b->promise_failed && !b->opts->takeover;
+	return b->promise_failed;
 }
 
-errint_t bridge_no_recovery(struct bridge *b, const char *why)
+errint_t bridge_no_recovery(struct bridge *b, bool warn, const char *why)
 {
+	static const char without[] =
+		"when its bridge dies the device ends, since it cannot be recovered";
+
 	b->promise_failed = false;
 	snprintf(b->no_recovery, sizeof(b->no_recovery), "%s", why);
 	if (b->opts->recovery == BRIDGE_RECOVERY_REQUIRE)
 		return log_fail(-ENOTSUP, "%s: a device that can be recovered is not possible: %s",
 				b->opts->image, why);
-	log_warn("%s: when its bridge dies the device ends, since it cannot be recovered: %s",
-		 b->opts->image, why);
+	if (warn)
+		log_warn("%s: %s: %s", b->opts->image, without, why);
+	else
+		log_info("%s: %s: %s", b->opts->image, without, why);
 	return 0;
 }
 
@@ -142,6 +147,7 @@ static void fill_state(struct bridge *b, const struct device *d, uint32_t id, ui
 		.read_only = o->read_only,
 		.foreground = o->foreground,
 		.restart = o->restart,
+		.allow_backing = o->allow_backing,
 		.size = image_size(b->image),
 		.since = b->since.tv_sec,
 		.pid = getpid(),
@@ -158,20 +164,39 @@ static void fill_state(struct bridge *b, const struct device *d, uint32_t id, ui
 	memcpy(s->uuid, info.uuid, sizeof(s->uuid));
 }
 
-/* Who becomes responsible for the device first may remove what is left of its predecessor, a
- * volatile journal included. */
+/* The state file first: who removes what is left of another device that had this number, a volatile
+ * journal included, is done when the file is ours. */
+static errint_t promise_new(struct bridge *b, uint32_t id)
+{
+	errint_t err = state_file_write(b->dir, &b->state, &b->state_lock);
+
+	if (!err && !b->opts->read_only)
+		err = image_vj_start(b->image, b->dir, id);
+	if (err)
+		bridge_state_end(b);
+	return err;
+}
+
+/* The file is ours already, and goes on to say "closed" until there is a journal: a death in
+ * between must not leave a device that has to be replayed, and nothing to replay.  A journal that
+ * was replayed is gone on with. */
+static errint_t promise_again(struct bridge *b, uint32_t id)
+{
+	errint_t err = 0;
+
+	if (!b->opts->read_only && !b->replays)
+		err = image_vj_start(b->image, b->dir, id);
+	return err ? err : state_file_write(b->dir, &b->state, &b->state_lock);
+}
+
 errint_t bridge_promise(struct bridge *b, const struct device *d, uint32_t id, uint64_t mark)
 {
 	errint_t err;
 
 	fill_state(b, d, id, mark);
-	err = state_file_write(b->dir, &b->state, &b->state_lock);
-	/* A journal that was replayed is gone on with. */
-	if (!err && !b->opts->read_only && !b->replays) {
-		err = image_vj_start(b->image, b->dir, id);
-		if (err && !b->opts->takeover)
-			bridge_state_end(b);
-	}
+	if (b->opts->takeover)
+		return promise_again(b, id);
+	err = promise_new(b, id);
 	b->promise_failed = err != 0;
 	return err;
 }

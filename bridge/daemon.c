@@ -19,7 +19,7 @@
 
 /* All that the start of a bridge waits for has a limit of its own; this is for their sum, and for
  * images whose recovery takes long. */
-#define START_SECONDS 150
+#define START_SECONDS 300
 
 /* --- the bridge's process -----------------------------------------------------------------------
  */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -17,6 +18,7 @@
 
 /* Enough for every bridge of a machine to end between two tries. */
 #define LOCK_TRIES 100
+#define POLL_MS	   20
 
 static errint_t directory_path(char path[PATH_MAX])
 {
@@ -98,7 +100,20 @@ static bool still_there(int dir, const char *path, int fd)
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-errint_t runtime_name_lock(int dir, const char *name, int *lock)
+/* As flock(), waiting. */
+static bool lock_within(int fd, unsigned wait_ms)
+{
+	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+
+	for (unsigned ms = 0; flock(fd, LOCK_EX | LOCK_NB); ms += POLL_MS) {
+		if (errno != EWOULDBLOCK || ms >= wait_ms)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
+errint_t runtime_name_lock(int dir, const char *name, unsigned wait_ms, int *lock)
 {
 	char path[BRIDGE_NAME_MAX + sizeof("names/")];
 
@@ -111,7 +126,7 @@ errint_t runtime_name_lock(int dir, const char *name, int *lock)
 
 		if (fd < 0)
 			return log_errno("cannot make a lock file for the name \"%s\"", name);
-		if (flock(fd, LOCK_EX | LOCK_NB)) {
+		if (!lock_within(fd, wait_ms)) {
 			if (errno == EWOULDBLOCK)
 				return log_fail(-EBUSY,
 						"the name \"%s\" is taken by another device; "

@@ -5,9 +5,11 @@
  *
  *	ublkb0.sock	the control socket of the bridge that serves /dev/ublkb0
  *	names/NAME	a lock file, held by the bridge that was given this name
+ *	ublkb0.json	what the next bridge of that device needs (state_file.h)
+ *	UUID.vj		what is acknowledged and not in the image of that uuid yet (image/vj.h)
  *
- * Nothing in it outlives its bridge in a way that matters: a socket nobody listens on and a lock
- * file nobody holds are removed by whoever comes across them.
+ * A socket nobody listens on and a lock file nobody holds are removed by whoever comes across them;
+ * the other two stay as long as there is a device that awaits recovery.
  */
 #ifndef BRIDGE_RUNTIME_DIR_H
 #define BRIDGE_RUNTIME_DIR_H
@@ -31,9 +33,9 @@ MUST_CHECK errint_t runtime_name_check(const char *name);
 
 /*
  * Reserves @name until *lock is closed, at the latest by the end of the process.  -EBUSY, message
- * logged, when another bridge has it.
+ * logged, when another bridge has it, still after @wait_ms.
  */
-MUST_CHECK errint_t runtime_name_lock(int dir, const char *name, int *lock);
+MUST_CHECK errint_t runtime_name_lock(int dir, const char *name, unsigned wait_ms, int *lock);
 void runtime_name_unlock(int dir, const char *name, int *lock);
 
 #endif

@@ -107,6 +107,7 @@ static json_t *to_json(const struct device_state *s)
 	json_build_bool(&o, "read_only", s->read_only);
 	json_build_bool(&o, "foreground", s->foreground);
 	json_build_bool(&o, "restart", s->restart);
+	json_build_bool(&o, "allow_backing", s->allow_backing);
 	json_build_u64(&o, "size", s->size);
 	json_build_u64(&o, "since", (uint64_t)s->since);
 	json_build_u64(&o, "pid", (uint64_t)s->pid);
@@ -221,7 +222,7 @@ static bool from_json(const json_t *o, const char *device, struct device_state *
 	    !get_text(o, "mode_reason", s->mode_reason, sizeof(s->mode_reason)) ||
 	    !get_mode(o, &s->mode) || !get_bool(o, "read_only", &s->read_only) ||
 	    !get_bool(o, "foreground", &s->foreground) || !get_bool(o, "restart", &s->restart) ||
-	    !get_bool(o, "closed", &s->closed))
+	    !get_bool(o, "allow_backing", &s->allow_backing) || !get_bool(o, "closed", &s->closed))
 		return false;
 	snprintf(path, sizeof(path), "/dev/ublkb%u", s->id);
 	return !strcmp(path, s->device) && !strcmp(path + 5, device) && s->image[0] == '/';

@@ -38,9 +38,10 @@ struct device_state {
 	bool read_only;
 	bool foreground; /* run by a service manager, which starts it again */
 	bool restart;	 /* a supervisor starts it again */
-	uint64_t size;	 /* of the disk when this was written, bytes */
-	int64_t since;	 /* when the device was made: seconds since 1970 */
-	pid_t pid;	 /* of the bridge that wrote this */
+	bool allow_backing;
+	uint64_t size; /* of the disk when this was written, bytes */
+	int64_t since; /* when the device was made: seconds since 1970 */
+	pid_t pid;     /* of the bridge that wrote this */
 
 	/*
 	 * The image has been closed, everything acknowledged is in it, but the device is there yet:

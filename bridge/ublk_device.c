@@ -324,6 +324,7 @@ static errint_t take_down(struct ublk_device *u)
 static errint_t ublk_stop(struct device *d, bool force)
 {
 	struct ublk_device *u = ublk_of(d);
+	bool safe = !force && u->features & UBLK_F_SAFE_STOP_DEV;
 	errint_t err = 0;
 
 	if (!u->started)
@@ -332,15 +333,14 @@ static errint_t ublk_stop(struct device *d, bool force)
 	 * they have written by then is written out all the same. */
 	if (!force)
 		err = in_use_check(u->dev.path);
-	if (!err && !force && u->features & UBLK_F_SAFE_STOP_DEV) {
+	if (!err && safe) {
 		err = control_stop(u->control, u->id, true);
 		if (err == -EBUSY)
 			return in_use_refuse(u->dev.path, "somebody has it open");
 	}
 	if (err)
 		return err;
-	/* Nothing is cached for a device that nobody uses. */
-	if (force && u->dev.recoverable)
+	if (u->dev.recoverable && !safe)
 		write_out(u->dev.path, CACHED_SECONDS);
 	return take_down(u);
 }

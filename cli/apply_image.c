@@ -144,7 +144,7 @@ static errint_t set_size(struct image *im, uint64_t size)
 {
 	struct engine_thread *thread;
 	struct engine *engine;
-	errint_t err = size == image_size(im) ? 0 : engine_new(im, NULL, &engine);
+	errint_t err = size == image_size(im) ? 0 : image_file_engine(im, &engine);
 
 	if (err || size == image_size(im))
 		return err;

@@ -55,13 +55,17 @@ static errint_t apply_to_file(struct apply *a)
 		err = store_length(st, &length);
 	if (!err)
 		err = check_file_length(a, length);
+	if (!err)
+		err = delta_mark(a->target, &a->delta);
 	if (!err && length < size)
 		err = store_truncate(st, size);
 	if (!err)
 		err = overwrite(a, st);
 	if (!err && length > size)
 		err = store_truncate(st, size);
-	return err ? err : store_datasync(st);
+	if (!err)
+		err = store_datasync(st);
+	return err ? err : delta_unmark(a->target);
 }
 
 /* ---- a device ------------------------------------------------------------------------------ */

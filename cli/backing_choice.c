@@ -80,7 +80,9 @@ errint_t backing_choose(const char *text, enum backing_format format, const char
 		err = make_path(s.image, image, ref);
 	if (err)
 		return err;
-	if (!stat(image, &self.st))
-		how.chain = &self;
+	/* One that is not there yet is one more all the same. */
+	if (stat(image, &self.st))
+		self.st = (struct stat){0};
+	how.chain = &self;
 	return backing_open_new(s.image, s.snapshot, &how, ref, out);
 }

@@ -170,8 +170,8 @@ const struct command cmd_apply = {
 		"An image that is attached, or its device, needs the snapshot, and nobody may "
 		"use it meanwhile. A raw file or another block device needs --force.\n\n"
 		"When it was interrupted, the same command goes on and finishes. Until then an image "
-		"is refused by all other commands but those that show it, its snapshots excepted; of "
-		"a raw file or device nobody can tell.",
+		"is refused by all other commands but those that show it, its snapshots excepted, and "
+		"so is a raw file on a file system with extended attributes; of a device nobody can tell.",
 	.examples = examples,
 	.run = run_apply,
 };

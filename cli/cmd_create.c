@@ -159,7 +159,7 @@ static const struct cmd_option options[] = {
 			"device, or an image; FILE@NAME is a snapshot of an image. It must not be "
 			"changed afterwards, and is named in IMAGE from IMAGE's directory on if it is "
 			"there or below; else from the root, and then IMAGE is opened only with "
-			"--allow-backing.",
+			"\"--allow-backing\".",
 	},
 	{
 		.name = "backing-format",

@@ -131,7 +131,8 @@ const struct command cmd_map = {
 		" hole  never written, or discarded: reads as zeros\n"
 		" zero  written with zeros: takes no space\n"
 		" raw   stored as it is, at the file offset given\n"
-		" zstd  one cluster, compressed to the stored bytes at the file offset given",
+		" zstd  one cluster, compressed to the stored bytes at the file offset given\n"
+		" backing  not in the image: read from the same place of its backing file",
 	.examples = examples,
 	.run = run_map,
 };

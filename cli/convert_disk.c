@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "cli/convert.h"
+#include "cli/image_file.h"
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/log.h"
@@ -131,7 +132,7 @@ errint_t sink_disk_new(struct image *im, struct sink **out)
 
 	if (!s)
 		return log_err(-ENOMEM, "cannot convert");
-	err = engine_new(im, NULL, &s->engine);
+	err = image_file_engine(im, &s->engine);
 	if (err)
 		return err;
 	s->sink.ops = &disk_ops;

@@ -47,6 +47,16 @@ bool delta_is_raw(const char *path);
 /* -EINVAL, message logged, if @path is a raw delta. */
 MUST_CHECK errint_t delta_refuse_raw(const char *path);
 
+/*
+ * A raw file that is on its way from the base of @d to its target says so in an extended attribute,
+ * where its file system has those: durable when delta_mark() returns, removed by delta_unmark().
+ * -EINVAL, message logged, when it is on the way from one to another already.
+ */
+MUST_CHECK errint_t delta_mark(const char *path, const struct delta *d);
+MUST_CHECK errint_t delta_unmark(const char *path);
+/* -EINVAL, message logged, when @fd, the file @path, is on such a way. */
+MUST_CHECK errint_t delta_refuse_marked(int fd, const char *path);
+
 /* Creates FILE.extents for the raw delta that is about to appear at @path, where neither may exist.
  * Messages are logged.  delta_remove_extents() removes it. */
 MUST_CHECK errint_t delta_write_extents(const char *path, const struct delta *d);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "cli/disk.h"
@@ -49,6 +50,71 @@ errint_t delta_refuse_raw(const char *path)
 				 "date with it",
 				 path, path)
 		       : 0;
+}
+
+/* ---- raw files on the way ------------------------------------------------------------------ */
+
+static const char mark_name[] = "user.ublk-img.applying";
+enum { MARK_MAX = 2 * 37 };
+
+static void mark_text(const struct delta *d, char text[MARK_MAX])
+{
+	char from[37], to[37];
+
+	dump_uuid(d->content.base.uuid, from);
+	dump_uuid(d->content.target.uuid, to);
+	snprintf(text, MARK_MAX, "%s %s", from, to);
+}
+
+static bool read_mark(int fd, char text[MARK_MAX])
+{
+	ssize_t n = fgetxattr(fd, mark_name, text, MARK_MAX - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+errint_t delta_refuse_marked(int fd, const char *path)
+{
+	char text[MARK_MAX];
+
+	return read_mark(fd, text)
+		       ? log_fail(-EINVAL,
+				  "%s: is between two snapshots: `ublk-img apply` was interrupted; "
+				  "repeat it with the same delta",
+				  path)
+		       : 0;
+}
+
+errint_t delta_mark(const char *path, const struct delta *d)
+{
+	CLEANUP(close) int fd = open(path, O_RDWR | O_CLOEXEC);
+	char text[MARK_MAX], other[MARK_MAX];
+
+	if (fd < 0)
+		return log_errno("%s: cannot write to it", path);
+	mark_text(d, text);
+	if (read_mark(fd, other))
+		return !strcmp(text, other)
+			       ? 0
+			       : log_fail(-EINVAL,
+					  "%s: another delta was interrupted while it was applied; "
+					  "repeat that first",
+					  path);
+	if (fsetxattr(fd, mark_name, text, strlen(text), 0))
+		return errno == ENOTSUP ? 0 : log_errno("%s: cannot mark it", path);
+	return fsync(fd) ? log_errno("%s: cannot make its mark durable", path) : 0;
+}
+
+errint_t delta_unmark(const char *path)
+{
+	CLEANUP(close) int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return log_errno("%s: cannot write to it", path);
+	if (fremovexattr(fd, mark_name) && errno != ENOTSUP && errno != ENODATA)
+		return log_errno("%s: cannot remove its mark", path);
+	return fsync(fd) ? log_errno("%s: cannot make written data durable", path) : 0;
 }
 
 /* ---- writing the document ------------------------------------------------------------------ */

@@ -398,6 +398,9 @@ static errint_t open_either(struct disk *d, enum disk_format format)
 		return err;
 	d->format = format;
 	d->fd = format == DISK_RAW ? steal_fd(&fd) : -1;
+	err = format == DISK_RAW ? delta_refuse_marked(d->fd, d->path) : 0;
+	if (err)
+		return err;
 	return format == DISK_RAW ? open_raw(d) : open_image(d);
 }
 

@@ -69,7 +69,7 @@ static errint_t make_ublk(const struct serve *s, struct bridge *b, struct contro
 	cfg.control = control;
 	cfg.features = features;
 	if (cfg.recovery && !ublk_device_can_recover(features)) {
-		err = bridge_no_recovery(b, "the ublk driver of this kernel has no recovery");
+		err = bridge_no_recovery(b, true, "the ublk driver of this kernel has no recovery");
 		cfg.recovery = false;
 	}
 	if (err) {
@@ -80,7 +80,7 @@ static errint_t make_ublk(const struct serve *s, struct bridge *b, struct contro
 	if (!err || !bridge_promise_failed(b))
 		return err;
 	/* The flag is one that a device is added with. */
-	err = bridge_no_recovery(b, "there is no volatile journal");
+	err = bridge_no_recovery(b, true, "there is no volatile journal");
 	if (!err)
 		err = control_open(&cfg.control, &cfg.features);
 	cfg.recovery = false;
@@ -99,7 +99,7 @@ static errint_t make_loop(const struct serve *s, struct bridge *b, const struct 
 	};
 
 	if (bridge_wants_recovery(b)) {
-		errint_t err = bridge_no_recovery(b, "mode loop has no recovery");
+		errint_t err = bridge_no_recovery(b, false, "mode loop has no recovery");
 
 		if (err)
 			return err;

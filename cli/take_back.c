@@ -21,6 +21,7 @@ static struct bridge_opts opts_of(const struct device_state *s)
 		.name = text_or_null(s->name),
 		.log_file = text_or_null(s->log),
 		.read_only = s->read_only,
+		.allow_backing = s->allow_backing,
 		.recovery = BRIDGE_RECOVERY_REQUIRE,
 		.takeover = s,
 	};

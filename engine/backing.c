@@ -74,10 +74,11 @@ static errint_t cannot_open(const char *image, const char *path)
 
 	if (err == EXDEV || err == ELOOP)
 		return not_allowed(image, path);
-	return log_err(-err,
-		       "%s: cannot open its backing file %s; put it back, or name the one that has "
-		       "the same content now: ublk-img rebase --unsafe --backing FILE %s",
-		       image, path, image);
+	return log_fail(
+		-err,
+		"%s: cannot open its backing file %s (%s); put it back, or name the one that "
+		"has the same content now: ublk-img rebase --unsafe --backing FILE %s",
+		image, path, strerror(err), image);
 }
 
 errint_t backing_open_fd(const char *image, const char *path, bool allow, bool write, char **name,
@@ -188,9 +189,8 @@ static errint_t open_snapshot(struct backing *b, const char *snapshot)
 errint_t backing_open_image(struct backing *b, bool write)
 {
 	const struct image_open_opts opts = {.read_only = !write, .wait = b->how.wait};
-	const struct backing_chain chain = {.up = b->how.chain, .st = b->st};
 	const struct engine_opts engine = {
-		.wait = b->how.wait, .allow_backing = b->how.allow, .chain = &chain};
+		.wait = b->how.wait, .allow_backing = b->how.allow, .chain = b->how.chain};
 	errint_t err = image_open(b->store, &opts, &b->image);
 
 	return err ? err : engine_new(b->image, &engine, &b->engine);

@@ -141,6 +141,8 @@ static errint_t register_all(struct engine_queue *q)
 	};
 	int err = io_uring_register_files(&q->ring, files, FILES);
 
+	/* Entering it is cheaper then.  Older kernels do without. */
+	(void)io_uring_register_ring_fd(&q->ring);
 	if (!err && q->opts.buffers)
 		err = io_uring_register_buffers_sparse(&q->ring, q->opts.buffers);
 	return err ? log_err(err, "cannot register files and buffers with io_uring") : 0;

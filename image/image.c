@@ -476,6 +476,20 @@ static errint_t open_image(struct image *im, const struct image_open_opts *opts)
 	return err;
 }
 
+/* It is held for less time than it takes to go to sleep and be woken: queues on several processors
+ * do better to spin for a moment. */
+static void init_lock(pthread_mutex_t *lock)
+{
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+#ifdef __GLIBC__
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+#endif
+	pthread_mutex_init(lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+}
+
 errint_t image_open(struct store *st, const struct image_open_opts *opts, struct image **out)
 {
 	struct image *im = calloc(1, sizeof(*im));
@@ -498,7 +512,7 @@ errint_t image_open(struct store *st, const struct image_open_opts *opts, struct
 	im->frozen.max =
 		im->map.max_nodes / 4 > 4 * MAX_LEVELS ? im->map.max_nodes / 4 : 4 * MAX_LEVELS;
 	im->guards.epoch = im->guards.oldest = 1;
-	pthread_mutex_init(&im->lock, NULL);
+	init_lock(&im->lock);
 	pthread_cond_init(&im->changed, NULL);
 	im->opening = true;
 	errint_t err = open_image(im, opts);

@@ -51,8 +51,8 @@ struct read_plan {
 	uint32_t len; /* bytes that the segments cover: the request's, or less when it has more
 			 pieces than fit */
 	unsigned nsegs;
-	struct seg seg[PLAN_SEGS];
 	uint64_t guard; /* image/'s own */
+	struct seg seg[PLAN_SEGS];
 };
 
 /*
@@ -80,25 +80,19 @@ enum write_how {
 	WRITE_CLUSTER,
 };
 
+/* What most requests need stands together at its beginning: the arrays are large. */
 struct write_plan {
 	uint64_t off;
 	uint32_t len; /* bytes of the request that this plan covers; plan the rest separately */
 	enum write_how how;
 
-	/* WRITE_DIRECT */
-	unsigned nsegs;
-	struct seg seg[PLAN_CLUSTERS]; /* FILE only */
-	bool durable_in_place; /* nothing to record: with DSYNC on each write, this is all that FUA
-				  asks */
-
 	/* WRITE_CLUSTER */
 	bool may_pack;
-	bool may_zero;		 /* the span is the whole cluster */
-	bool full;		 /* the request covers the whole span: p->source is empty */
-	uint32_t span_len;	 /* bytes to assemble, at most a cluster */
-	uint32_t skip;		 /* bytes of the span before the request's */
-	uint64_t target;	 /* file offset for the span; valid after plan_write_target() */
-	struct read_plan source; /* the span's old content; has no guard of its own */
+	bool may_zero;	   /* the span is the whole cluster */
+	bool full;	   /* the request covers the whole span: p->source is empty */
+	uint32_t span_len; /* bytes to assemble, at most a cluster */
+	uint32_t skip;	   /* bytes of the span before the request's */
+	uint64_t target;   /* file offset for the span; valid after plan_write_target() */
 
 	/* image/'s own */
 	uint64_t guard;
@@ -109,12 +103,22 @@ struct write_plan {
 	struct desc before, after;
 	struct node *leaf; /* pinned */
 	unsigned nfills;
+
+	/* WRITE_DIRECT */
+	bool durable_in_place; /* nothing to record: with DSYNC on each write, this is all that FUA
+				  asks */
+	unsigned nsegs;
+	struct seg seg[PLAN_CLUSTERS]; /* FILE only */
+
 	struct {
 		uint64_t vcluster;
 		struct node *leaf; /* pinned */
 		struct desc before;
 		uint16_t bits;
-	} fill[PLAN_CLUSTERS];
+	} fill[PLAN_CLUSTERS]; /* image/'s own */
+
+	struct read_plan source; /* the old content of a WRITE_CLUSTER's span; has no guard of its
+				    own */
 };
 
 enum write_flags {

@@ -408,6 +408,17 @@ static errint_t try_cluster(struct image *im, const struct piece *c, unsigned fl
 
 /* --- planning -------------------------------------------------------------------------------- */
 
+/* All that is looked at of a DIRECT plan; it is large, and made for each request. */
+static void begin_direct(struct write_plan *p, uint64_t off)
+{
+	p->off = off;
+	p->len = 0;
+	p->how = WRITE_DIRECT;
+	p->durable_in_place = p->dsync = false;
+	p->nsegs = p->nfills = p->reserved = 0;
+	p->leaf = NULL;
+}
+
 /* Plan clusters from the beginning of the request as long as they are DIRECT.  Lock held. */
 static errint_t try_direct_run(struct image *im, struct image_writer *w, uint64_t off, uint32_t len,
 			       unsigned flags, struct write_plan *p, enum verdict *verdict,
@@ -415,7 +426,7 @@ static errint_t try_direct_run(struct image *im, struct image_writer *w, uint64_
 {
 	errint_t err = 0;
 
-	*p = (struct write_plan){.off = off, .how = WRITE_DIRECT};
+	begin_direct(p, off);
 	*verdict = VERDICT_DIRECT;
 	while (!err && p->len < len && p->nsegs < PLAN_CLUSTERS && p->nfills < PLAN_CLUSTERS) {
 		struct piece c = piece_at(im, off + p->len, len - p->len);

@@ -34,6 +34,18 @@ says 1 'no such device, image or name is attached' ublk-img detach disk.ublk
 says 1 'no such device, image or name is attached' ublk-img detach /dev/ublkb0
 says 2 'unexpected operand' ublk-img list disk.ublk
 
+says 2 --recovery ublk-img attach --recovery=maybe disk.ublk
+says 2 'needs recovery' ublk-img attach --restart --recovery=off disk.ublk
+for command in recover upgrade; do
+	says 2 'give either' ublk-img "$command"
+	says 2 'give either' ublk-img "$command" --all disk.ublk
+	says 2 'cannot be empty' ublk-img "$command" ''
+	expect_status 0 ublk-img "$command" --all
+done
+says 2 'for one device' ublk-img recover --all --foreground
+says 1 'no such device, image or name awaits recovery' ublk-img recover disk.ublk
+says 1 'no such device, image or name is attached' ublk-img upgrade disk.ublk
+
 # Without devices there is nothing to list, nor to detach.
 [ -z "$(ublk-img list)" ] || fail "$(ublk-img list)"
 expect_status 0 ublk-img detach --all
@@ -59,6 +71,34 @@ if [ ! -e /dev/ublk-control ]; then
 	# The lock is free again, the image closed.
 	ublk-img info disk.ublk | grep -q '^state: *clean'
 	ublk-img resize disk.ublk +1M
+fi
+
+# What a bridge has left of a device that the kernel does not have is removed by whoever finds it: here
+# there is no driver.
+if [ ! -e /dev/ublk-control ]; then
+	uuid=$(ublk-img info --json disk.ublk | jq -r .uuid)
+	mkdir -p run
+	# leave DEVICE BOOT: what the bridge of a device has left
+	leave() {
+		jq -n --arg image "$PWD/disk.ublk" --arg uuid "${uuid//-/}" --arg boot "$2" \
+			--argjson id "${1#ublkb}" '{form: 1, device: "/dev/ublkb\($id)", id: $id, mark: 1,
+			boot: $boot, image: $image, log: "", uuid: $uuid, image_device: 1, image_inode: 1,
+			name: "", mode: "copy", mode_reason: "", read_only: false, foreground: false,
+			restart: false, size: 1, since: 1, pid: 1, closed: false, mtime: 1}' >"run/$1.json"
+	}
+	boot=$(cat /proc/sys/kernel/random/boot_id)
+	leave ublkb3 "$boot"
+	[ -z "$(ublk-img list)" ]
+	[ ! -e run/ublkb3.json ] || fail "what is left of ublkb3 stays"
+	leave ublkb3 "$boot"
+	says 1 'no such device, image or name awaits recovery' ublk-img recover ublkb3
+	[ ! -e run/ublkb3.json ] || fail "what is left of ublkb3 stays"
+	# What cannot be understood is left alone.
+	echo '{' >run/ublkb4.json
+	ublk-img list 2>err
+	grep -q 'what is known of /dev/ublkb4 cannot be read' err || fail "$(cat err)"
+	[ -e run/ublkb4.json ] || fail "$(ls run)"
+	rm run/*.json
 fi
 
 # What is in use is so also for attach, and what is damaged is not attached.

@@ -248,6 +248,17 @@ for fault in apply_content apply_done convert_write convert_write:20 convert_fin
 	ublk-img apply three.d t1
 	same big.ublk@three t1
 done
+# A raw file says so, too, where its file system lets it.
+if touch marked && setfattr -n user.test -v 1 marked 2>/dev/null; then
+	for fault in convert_write convert_write:9 convert_finish; do
+		cp full.raw t3
+		UBLK_IMG_FAULTS=$fault expect_status 1 ublk-img apply --force two.d t3 2>err
+		refused "is between two snapshots" ublk-img convert t3 x
+		refused "repeat that first" ublk-img apply --force three.d t3
+		ublk-img apply --force two.d t3
+		same big.ublk@two t3
+	done
+fi
 # Who gives up goes back to a snapshot.
 cp full t1
 ublk-img snapshot create t1 before >/dev/null

@@ -49,6 +49,13 @@ valid compare ublk-img compare --json -s raw.ublk a.ublk
 valid map ublk-img map --json --offset=8K --length=0 zstd.ublk
 [ ! -e "$schemas/convert.json" ] || valid convert ublk-img convert --json raw new.ublk
 
+valid create ublk-img create --json --backing raw overlay.ublk
+valid info ublk-img info --json overlay.ublk
+valid info-blocks ublk-img info --blocks --json overlay.ublk
+valid map ublk-img map --json overlay.ublk
+valid commit ublk-img commit --json overlay.ublk
+valid rebase ublk-img rebase --json --no-backing overlay.ublk
+
 valid snapshot-create ublk-img snapshot create --json zstd.ublk one
 valid snapshot-create ublk-img snapshot create --json zstd.ublk $'b\x01\xc3\xa4'
 valid snapshot-list ublk-img snapshot list --json zstd.ublk

@@ -38,6 +38,10 @@ ublk-img list --json >list.json
 "$validate" "$schemas/list.json" <list.json
 [ "$(jq -r '.devices[] | [.mode, .name, .read_only, .virtual_size] | join(" ")' list.json)" = \
 	"loop disk false 536870912" ] || fail "$(cat list.json)"
+[ "$(jq -r '.devices[] | [.state, .recovery, .recovery_reason] | join(" ")' list.json)" = \
+	"attached false mode loop has no recovery" ] || fail "$(cat list.json)"
+expect_status 1 ublk-img upgrade disk 2>err
+grep -q "$device cannot be handed over, since it was attached without recovery" err || fail "$(cat err)"
 [ "$(blockdev --getsize64 --getss --getro "$device" | paste -sd ' ')" = "536870912 512 0" ]
 [ "$(losetup -n -O DIO "$device" | tr -d ' ')" = 1 ] || fail "$device uses the page cache"
 ublk-img info --json a.ublk >info.json
@@ -45,6 +49,11 @@ ublk-img info --json a.ublk >info.json
 [ "$(jq -r .attached.device info.json)" = "$device" ] || fail "$(cat info.json)"
 expect_status 1 ublk-img attach --mode=loop a.ublk 2>err
 grep -q "a.ublk is attached as $device (pid $bridge); detach it first" err || fail "$(cat err)"
+
+ublk-img create b.ublk 64M
+expect_status 1 ublk-img attach --mode=loop --recovery=require b.ublk 2>err
+grep -q "that can be recovered is not possible: mode loop has no recovery" err || fail "$(cat err)"
+rm b.ublk
 
 # A file system with real files, there after detaching and attaching.
 for fs in ext4 xfs; do

@@ -464,15 +464,15 @@ static void test_names(void **state)
 	assert_int_equal(runtime_name_check(longest), 0);
 
 	assert_int_equal(runtime_dir_open(true, &dir), 0);
-	assert_int_equal(runtime_name_lock(dir, longest, &lock), 0);
-	assert_int_equal(runtime_name_lock(dir, longest, &again), -EBUSY);
+	assert_int_equal(runtime_name_lock(dir, longest, 0, &lock), 0);
+	assert_int_equal(runtime_name_lock(dir, longest, 0, &again), -EBUSY);
 	assert_non_null(strstr(last, "is taken"));
 	/* One that died has left its file. */
 	close(lock);
-	assert_int_equal(runtime_name_lock(dir, longest, &lock), 0);
+	assert_int_equal(runtime_name_lock(dir, longest, 0, &lock), 0);
 	runtime_name_unlock(dir, longest, &lock);
 	assert_int_equal(lock, -1);
-	assert_int_equal(runtime_name_lock(dir, longest, &again), 0);
+	assert_int_equal(runtime_name_lock(dir, longest, 0, &again), 0);
 	runtime_name_unlock(dir, longest, &again);
 	assert_int_equal(unlinkat(dir, "names", AT_REMOVEDIR), 0);
 	close(dir);

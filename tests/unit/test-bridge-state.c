@@ -44,6 +44,7 @@ static struct device_state *sample(uint32_t id)
 		.mode = BRIDGE_USER_COPY,
 		.mode_reason = "asked for",
 		.restart = true,
+		.allow_backing = true,
 		.size = 1ull << 49,
 		.since = 1764300000,
 		.pid = 77,

@@ -24,6 +24,7 @@
 
 #include "codecs/codec.h"
 #include "common/cleanup.h"
+#include "engine/backing.h"
 #include "engine/queue_priv.h"
 #include "image/check.h"
 #include "tests/lib/rng.h"
@@ -32,9 +33,12 @@
 #define DEPTH	  16u
 #define CHUNK	  (64u << 10) /* of the table of what is busy */
 #define PATH	  "queue.img"
+#define BELOW	  "queue-below.img"
+#define BELOW_END (DISK / 4 * 3 + 700) /* of a raw backing: within a sector */
 #define MAX_BYTES REQ_MAX_BYTES
 
 enum payload_kind { MEMORY, FILE_BYTES, REGISTERED, KINDS };
+enum below { ALONE, ON_RAW, ON_IMAGE };
 
 struct slot {
 	struct engine_req r;
@@ -242,13 +246,77 @@ static void make_payloads(struct bench *b)
 			DEPTH);
 }
 
-static struct bench *begin(enum payload_kind kind, bool codec, uint64_t seed)
+/* What the disk shows before anything is written to it. */
+static void fill_model(struct bench *b)
+{
+	for (unsigned at = 0; at < BELOW_END; at += CHUNK)
+		if (!rng_chance(&b->rng, 20))
+			fill(&b->rng, b->model + at,
+			     (BELOW_END - at < CHUNK ? BELOW_END - at : CHUNK) & ~7u);
+}
+
+static void make_raw(const struct bench *b)
+{
+	int fd = open(BELOW, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, b->model, BELOW_END), BELOW_END);
+	assert_int_equal(fsync(fd), 0);
+	close(fd);
+}
+
+static void make_image(const struct bench *b)
+{
+	const struct image_params params = {
+		.size = DISK, .cluster_shift = 17, .codec = CODEC_ZSTD, .level = 1};
+	const struct image_open_opts opts = {.cache_nodes = 0};
+	struct engine_thread *t;
+	struct engine *e;
+	struct image *im;
+	struct store *st;
+
+	assert_int_equal(store_file_open(BELOW, STORE_FILE_CREATE, &st), 0);
+	assert_int_equal(image_create(st, &params), 0);
+	assert_int_equal(image_open(st, &opts, &im), 0);
+	assert_int_equal(engine_new(im, NULL, &e), 0);
+	assert_int_equal(engine_thread_new(e, &t), 0);
+	assert_int_equal(engine_write(t, b->model, 0, DISK, false), 0);
+	engine_thread_free(t);
+	engine_free(e);
+	assert_int_equal(image_close(im), 0);
+	store_close(st);
+}
+
+/* The backing of the model's content, and what the image says of it. */
+static void make_below(struct bench *b, enum below below, struct backing_ref *ref)
+{
+	const struct backing_how how = {.allow = true};
+	struct backing *open;
+
+	unlink(BELOW);
+	if (below == ALONE)
+		return;
+	fill_model(b);
+	if (below == ON_RAW)
+		make_raw(b);
+	else
+		make_image(b);
+	ref->kind = below == ON_RAW ? BACKING_RAW : BACKING_UBLK_IMG;
+	assert_int_equal(backing_open_new(BELOW, NULL, &how, ref, &open), 0);
+	backing_close(open);
+	strcpy(ref->path, BELOW);
+	ref->limit = backing_limit(ref->size, DISK);
+}
+
+static struct bench *begin(enum payload_kind kind, bool codec, enum below below, uint64_t seed)
 {
 	struct bench *b = calloc(1, sizeof(*b));
+	struct backing_ref ref = {.kind = BACKING_NONE};
 	const struct image_params params = {.size = DISK,
 					    .codec = codec ? CODEC_ZSTD : CODEC_NONE,
 					    .level = codec ? 1 : 0,
-					    .creator = "test"};
+					    .creator = "test",
+					    .backing = below == ALONE ? NULL : &ref};
 
 	assert_non_null(b);
 	b->kind = kind;
@@ -256,6 +324,7 @@ static struct bench *begin(enum payload_kind kind, bool codec, uint64_t seed)
 	b->rng = (struct rng){seed};
 	b->model = calloc(1, DISK);
 	assert_non_null(b->model);
+	make_below(b, below, &ref);
 	unlink(PATH);
 	assert_int_equal(store_file_open(PATH, STORE_FILE_CREATE, &b->st), 0);
 	assert_int_equal(image_create(b->st, &params), 0);
@@ -296,9 +365,9 @@ static void end(struct bench *b)
 	free(b);
 }
 
-static void random_program(enum payload_kind kind, bool codec)
+static void random_program(enum payload_kind kind, bool codec, enum below below)
 {
-	struct bench *b = begin(kind, codec, 1 + kind + 10u * codec);
+	struct bench *b = begin(kind, codec, below, 1 + kind + 10u * codec + 100u * below);
 	struct engine_stats s;
 
 	run(b, 1500);
@@ -307,29 +376,41 @@ static void random_program(enum payload_kind kind, bool codec)
 	assert_int_equal(s.errors, 0);
 	if (codec)
 		assert_true(s.blob_read > 0);
+	assert_int_equal(s.backing_read > 0, below != ALONE);
 	verify(b);
 	end(b);
+	unlink(BELOW);
 }
 
 static void test_memory(void **state)
 {
 	(void)state;
-	random_program(MEMORY, false);
-	random_program(MEMORY, true);
+	random_program(MEMORY, false, ALONE);
+	random_program(MEMORY, true, ALONE);
 }
 
 static void test_file_bytes(void **state)
 {
 	(void)state;
-	random_program(FILE_BYTES, false);
-	random_program(FILE_BYTES, true);
+	random_program(FILE_BYTES, false, ALONE);
+	random_program(FILE_BYTES, true, ALONE);
 }
 
 static void test_registered(void **state)
 {
 	(void)state;
-	random_program(REGISTERED, false);
-	random_program(REGISTERED, true);
+	random_program(REGISTERED, false, ALONE);
+	random_program(REGISTERED, true, ALONE);
+}
+
+static void test_on_backing(void **state)
+{
+	(void)state;
+	for (enum payload_kind kind = MEMORY; kind < KINDS; kind++) {
+		random_program(kind, false, ON_RAW);
+		random_program(kind, true, ON_RAW);
+		random_program(kind, kind == FILE_BYTES, ON_IMAGE);
+	}
 }
 
 /* ---- directed ---------------------------------------------------------------------------- */
@@ -373,7 +454,7 @@ static void one(struct bench *b, enum req_op op, uint64_t off, uint32_t len)
 
 static struct bench *begin_directed(enum payload_kind kind, bool codec)
 {
-	struct bench *b = begin(kind, codec, 0);
+	struct bench *b = begin(kind, codec, ALONE, 0);
 
 	b->q->opts.ops = &directed_ops;
 	expected = 0;
@@ -433,6 +514,40 @@ static void test_bare_path(void **state)
 	for (unsigned i = 0; i < 1 << 20; i++)
 		assert_int_equal(b->slot[0].mem[i], 0);
 	end(b);
+}
+
+/* What is in a raw backing goes to the client without a copy, and nobody is asked to help. */
+static void test_bare_backing(void **state)
+{
+	struct bench *b = begin(REGISTERED, false, ON_RAW, 5);
+	struct engine_stats before, s;
+
+	(void)state;
+	b->q->opts.ops = &directed_ops;
+	expected = 0;
+	memset(b->slot[0].mem, 0x77, 65536);
+	memcpy(b->model + 65536, b->slot[0].mem, 65536);
+	one(b, REQ_WRITE, 65536, 65536);
+	engine_get_stats(b->e, &before);
+	one(b, REQ_READ, 0, 3 * 65536);
+	s = since(b, &before);
+	assert_memory_equal(b->slot[0].mem, b->model, 3 * 65536);
+	assert_int_equal(s.sqes, 3);
+	assert_int_equal(s.zero_copy_read, 3 * 65536);
+	assert_int_equal(s.copied, 0);
+	assert_int_equal(s.handoffs, 0);
+	engine_get_stats(b->e, &s);
+	assert_int_equal(s.backing_read - before.backing_read, 2 * 65536);
+	/* Its end is within a sector: the rest of that, and what follows, are zeros. */
+	one(b, REQ_READ, BELOW_END / 65536 * 65536, 2 * 65536);
+	assert_memory_equal(b->slot[0].mem, b->model + BELOW_END / 65536 * 65536, 2 * 65536);
+	/* It is cut off while it is in use: an error, and not zeros. */
+	assert_int_equal(truncate(BELOW, 1 << 20), 0);
+	expected = -EIO;
+	one(b, REQ_READ, 2 << 20, 65536);
+	expected = 0;
+	end(b);
+	unlink(BELOW);
 }
 
 /* One request of which a part is stored compressed: only that part is copied. */
@@ -669,11 +784,12 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_registered), cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_file_bytes), cmocka_unit_test(test_bare_path),
-		cmocka_unit_test(test_mixed),	   cmocka_unit_test(test_cached),
-		cmocka_unit_test(test_short_read), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_blobs),	   cmocka_unit_test(test_damaged_blob),
+		cmocka_unit_test(test_registered),   cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_file_bytes),   cmocka_unit_test(test_bare_path),
+		cmocka_unit_test(test_mixed),	     cmocka_unit_test(test_cached),
+		cmocka_unit_test(test_short_read),   cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_blobs),	     cmocka_unit_test(test_damaged_blob),
+		cmocka_unit_test(test_bare_backing), cmocka_unit_test(test_on_backing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -196,7 +196,7 @@ UBLK_IMG_RUNTIME_DIR=$PWD/other ublk-img snapshot create a.ublk elsewhere
 refuse "was opened for writing since"
 
 echo "--- read-only"
-for how in same changed; do
+for how in same changed replaced; do
 	rm -f b.ublk
 	ublk-img convert noise b.ublk
 	attach b.ublk --read-only
@@ -209,9 +209,12 @@ for how in same changed; do
 		[ "$(blockdev --getro "$device")" = 1 ]
 		detach "$device"
 	else
-		touch b.ublk
+		case $how in
+		changed) touch b.ublk ;;
+		replaced) cp -p b.ublk b.copy && mv b.copy b.ublk ;;
+		esac
 		expect_status 1 ublk-img recover "$device" 2>err
-		grep -q "b.ublk has been changed since" err || fail "$(cat err)"
+		grep -q "b.ublk has been changed or replaced since" err || fail "$(cat err)"
 		ublk-img detach --force "$device"
 	fi
 done
