@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -702,6 +704,57 @@ static void test_untold_alignment(void **state)
 	end(b);
 }
 
+/* Pages of the image in the page cache. */
+static unsigned cached_pages(void)
+{
+	CLEANUP(close) int fd = open(PATH, O_RDWR | O_CLOEXEC);
+	unsigned n = 0;
+	struct stat st;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+
+	size_t pages = ((size_t)st.st_size + 4095) / 4096;
+	unsigned char *there = calloc(pages, 1);
+	void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+
+	assert_non_null(there);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	assert_int_equal(mincore(map, (size_t)st.st_size, there), 0);
+	for (size_t i = 0; i < pages; i++)
+		n += there[i] & 1;
+	munmap(map, (size_t)st.st_size);
+	free(there);
+	return n;
+}
+
+/* What others have left of the image in the page cache would make each direct write wait. */
+static void test_page_cache(void **state)
+{
+	struct bench *b = begin_directed(MEMORY, false);
+	static char buf[65536];
+	int fd = open(PATH, O_RDONLY | O_CLOEXEC);
+	struct statfs fs;
+
+	(void)state;
+	assert_true(fd >= 0);
+	memset(b->slot[0].mem, 0x66, 1 << 20);
+	for (unsigned i = 0; i < 8; i++)
+		one(b, REQ_WRITE, (uint64_t)i << 20, 1 << 20);
+	one(b, REQ_FLUSH, 0, 0);
+	close_image(b);
+	for (off_t at = 128 << 20; at < 144 << 20; at += sizeof(buf))
+		assert_true(pread(fd, buf, sizeof(buf), at) >= 0);
+	close(fd);
+	assert_true(cached_pages() >= 2048);
+	open_image(b);
+	assert_int_equal(statfs(PATH, &fs), 0);
+	/* In tmpfs they are the file. */
+	if (!b->st->cached && fs.f_type != TMPFS_MAGIC)
+		assert_true(cached_pages() < 256);
+	end(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -716,6 +769,7 @@ int main(void)
 		cmocka_unit_test(test_blobs),
 		cmocka_unit_test(test_damaged_blob),
 		cmocka_unit_test(test_untold_alignment),
+		cmocka_unit_test(test_page_cache),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
