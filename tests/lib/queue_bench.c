@@ -114,7 +114,7 @@ void bench_drain(struct bench *b)
 		assert_int_equal(engine_queue_turn(b->q), 0);
 }
 
-static void open_image(struct bench *b)
+void bench_open_image(struct bench *b)
 {
 	const struct engine_queue_opts opts = {
 		.depth = DEPTH, .buffers = DEPTH, .client_fd = -1, .ops = &ops, .client = b};
@@ -129,7 +129,7 @@ static void open_image(struct bench *b)
 	assert_int_equal(engine_queue_new(b->e, &with_pool, &b->q), 0);
 }
 
-static void close_image(struct bench *b)
+void bench_close_image(struct bench *b)
 {
 	engine_queue_free(b->q);
 	pool_free(b->pool);
@@ -244,7 +244,7 @@ struct bench *bench_begin(enum payload_kind kind, bool codec, enum below below, 
 	assert_int_equal(store_file_open(PATH, STORE_FILE_CREATE, &b->st), 0);
 	assert_int_equal(image_create(b->st, &params), 0);
 	store_close(b->st);
-	open_image(b);
+	bench_open_image(b);
 	make_payloads(b);
 	return b;
 }
@@ -257,8 +257,8 @@ void bench_verify(struct bench *b)
 	struct engine_thread *t;
 	uint8_t *buf = store_buffer(1 << 20);
 
-	close_image(b);
-	open_image(b);
+	bench_close_image(b);
+	bench_open_image(b);
 	assert_int_equal(check_image(b->im, &check_opts, &res), 0);
 	assert_int_equal(res.corruptions + res.leaks, 0);
 	assert_int_equal(engine_thread_new(b->e, &t), 0);
@@ -272,7 +272,7 @@ void bench_verify(struct bench *b)
 
 void bench_end(struct bench *b)
 {
-	close_image(b);
+	bench_close_image(b);
 	munmap(b->slot[0].mem, DEPTH * MAX_BYTES);
 	close(b->fd);
 	unlink(PATH);

@@ -55,6 +55,9 @@ struct bench *bench_begin(enum payload_kind kind, bool codec, enum below below, 
 struct bench *bench_begin_directed(enum payload_kind kind, bool codec, enum below below);
 /* Nothing is under way.  Frees @b. */
 void bench_end(struct bench *b);
+/* The image and its queue, on the file as it is. */
+void bench_open_image(struct bench *b);
+void bench_close_image(struct bench *b);
 /* The disk is as the model, opened again as well. */
 void bench_verify(struct bench *b);
 /* Random bytes. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The queue on a host that does less than it was asked to: short reads, refused writes, memory that
- * is not aligned as it wants. */
+ * is not aligned as it wants, a full page cache. */
 #include "config.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,10 +15,12 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "common/cleanup.h"
 #include "tests/lib/queue_bench.h"
 
 /* The file ends within an extent: what is missing reads as zeros, never as what was in the client's
@@ -128,12 +131,64 @@ static void test_untold_alignment(void **state)
 	bench_end(b);
 }
 
+/* Pages of the image in the page cache. */
+static unsigned cached_pages(void)
+{
+	CLEANUP(close) int fd = open(PATH, O_RDWR | O_CLOEXEC);
+	unsigned n = 0;
+	struct stat st;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+
+	size_t pages = ((size_t)st.st_size + 4095) / 4096;
+	unsigned char *there = calloc(pages, 1);
+	void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+
+	assert_non_null(there);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	assert_int_equal(mincore(map, (size_t)st.st_size, there), 0);
+	for (size_t i = 0; i < pages; i++)
+		n += there[i] & 1;
+	munmap(map, (size_t)st.st_size);
+	free(there);
+	return n;
+}
+
+/* What others have left of the image in the page cache would make each direct write wait. */
+static void test_page_cache(void **state)
+{
+	struct bench *b = bench_begin_directed(MEMORY, false, ALONE);
+	static char buf[65536];
+	int fd = open(PATH, O_RDONLY | O_CLOEXEC);
+	struct statfs fs;
+
+	(void)state;
+	assert_true(fd >= 0);
+	memset(b->slot[0].mem, 0x66, 1 << 20);
+	for (unsigned i = 0; i < 8; i++)
+		bench_one(b, REQ_WRITE, (uint64_t)i << 20, 1 << 20);
+	bench_one(b, REQ_FLUSH, 0, 0);
+	bench_close_image(b);
+	for (off_t at = 128 << 20; at < 144 << 20; at += sizeof(buf))
+		assert_true(pread(fd, buf, sizeof(buf), at) >= 0);
+	close(fd);
+	assert_true(cached_pages() >= 2048);
+	bench_open_image(b);
+	assert_int_equal(statfs(PATH, &fs), 0);
+	/* In tmpfs they are the file. */
+	if (!b->st->cached && fs.f_type != TMPFS_MAGIC)
+		assert_true(cached_pages() < 256);
+	bench_end(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_short_read),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_untold_alignment),
+		cmocka_unit_test(test_page_cache),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
