@@ -164,8 +164,9 @@ static errint_t open_image(struct bridge *b)
 	return engine_new(b->image, &engine, &b->engine);
 }
 
-/* Everything that was acknowledged reaches the file.  The first error is the result. */
-static errint_t close_image(struct bridge *b)
+/* Everything that was acknowledged reaches the file.  The first error is the result.  @leave: to
+ * the next bridge. */
+static errint_t close_image(struct bridge *b, bool leave)
 {
 	errint_t err = 0;
 
@@ -179,7 +180,7 @@ static errint_t close_image(struct bridge *b)
 		engine_free(b->engine);
 	b->engine = NULL;
 	if (b->image)
-		err = image_close(b->image);
+		err = leave ? image_leave(b->image) : image_close(b->image);
 	b->image = NULL;
 	/* This process does not see its path any more. */
 	if (!err && b->store && fstat(store_file_fd(b->store), &b->file))
@@ -203,7 +204,7 @@ static errint_t stop_device(struct bridge *b, bool force)
 }
 
 /* The device does not use the image any more: everything is written to it, and it is closed. */
-static errint_t close_all(struct bridge *b)
+static errint_t close_all(struct bridge *b, bool leave)
 {
 	errint_t err = 0;
 
@@ -216,7 +217,7 @@ static errint_t close_all(struct bridge *b)
 		b->abandoned = true;
 		return err;
 	}
-	return close_image(b);
+	return close_image(b, leave);
 }
 
 /*
@@ -237,7 +238,7 @@ static errint_t end(struct bridge *b, bool force, bool *ended)
 		b->abandoned = true;
 		return err;
 	}
-	err = close_all(b);
+	err = close_all(b, false);
 	if (b->abandoned)
 		return err;
 	bridge_state_end(b);
@@ -275,7 +276,7 @@ static errint_t hand_over(struct bridge *b, bool *ended)
 			 b->opts->image, b->device->path);
 		return 0;
 	}
-	err = close_all(b);
+	err = close_all(b, true);
 	if (!err)
 		err = bridge_state_closed(b);
 	if (!err)
@@ -429,7 +430,7 @@ static void give_up(struct bridge *b)
 	}
 	if (b->device && b->device->ops->stop(b->device, true))
 		b->abandoned = true;
-	if (!b->abandoned && close_image(b))
+	if (!b->abandoned && close_image(b, false))
 		log_info("%s: not closed cleanly; opening it again will recover it",
 			 b->opts->image);
 	if (!b->abandoned)

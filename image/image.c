@@ -527,23 +527,35 @@ void image_abandon(struct image *im)
 	free(im);
 }
 
+static errint_t last_checkpoint(struct image *im)
+{
+	struct ckpt_change clean = {.clean = true};
+	errint_t err;
+
+	if (im->read_only)
+		return 0;
+	/* Limbo first: what it releases may empty regions, which the last checkpoint then
+	 * forgets. */
+	err = limbo_drain(im);
+	return err ? err : checkpoint(im, &clean);
+}
+
 errint_t image_close(struct image *im)
 {
-	errint_t err = 0;
+	errint_t err = last_checkpoint(im);
 
-	if (!im->read_only) {
-		struct ckpt_change clean = {.clean = true};
-
-		/* Limbo first: what it releases may empty regions, which the last checkpoint then
-		 * forgets. */
-		err = limbo_drain(im);
-		if (!err)
-			err = checkpoint(im, &clean);
-		if (!err) {
-			vj_remove(im->vj);
-			im->vj = NULL;
-		}
+	if (!err) {
+		vj_remove(im->vj);
+		im->vj = NULL;
 	}
+	image_abandon(im);
+	return err;
+}
+
+errint_t image_leave(struct image *im)
+{
+	errint_t err = last_checkpoint(im);
+
 	image_abandon(im);
 	return err;
 }
