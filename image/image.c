@@ -629,20 +629,42 @@ struct resize {
 	uint64_t from, to;
 };
 
+/* What is cut off does not come back when the disk grows again. */
+static void cut_backing(struct image *im, void *arg)
+{
+	const struct resize *r = arg;
+
+	if (im->backing.limit > r->to)
+		im->backing.limit = r->to;
+}
+
 static void resize_freeze(struct image *im, void *arg)
 {
 	const struct resize *r = arg;
 
+	cut_backing(im, arg);
 	im->size = r->to;
-	/* What is cut off does not come back when the disk grows again. */
-	if (im->backing.limit > r->to)
-		im->backing.limit = r->to;
+}
+
+/* Nothing is left of the clusters from @keep on.  The backing goes first: else it would show in
+ * place of what was written over it, if we came no further. */
+static errint_t cut_clusters(struct image *im, struct resize *r, uint64_t keep, uint64_t have)
+{
+	struct ckpt_change change = {.freeze = cut_backing, .arg = r};
+	errint_t err = 0;
+
+	pthread_mutex_lock(&im->lock);
+	bool shown = im->backing.limit > r->to;
+	pthread_mutex_unlock(&im->lock);
+	if (shown && !RULE_BROKEN(im, shrink_backing))
+		err = checkpoint(im, &change);
+	return err ? err : discard_clusters(im, keep, have - keep);
 }
 
 static errint_t resize_to(struct image *im, struct resize *r)
 {
 	uint64_t keep = clusters_for(&im->geo, r->to), have = clusters_for(&im->geo, r->from);
-	errint_t err = have > keep ? discard_clusters(im, keep, have - keep) : 0;
+	errint_t err = have > keep ? cut_clusters(im, r, keep, have) : 0;
 
 	if (!err) {
 		SCOPED_LOCK(&im->lock);
