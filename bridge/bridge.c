@@ -167,15 +167,15 @@ static errint_t open_image(struct bridge *b)
 	return engine_new(b->image, &engine, &b->engine);
 }
 
-/* Everything that was acknowledged reaches the file; with @repack it is compressed first.  The
- * first error is the result. */
-static errint_t close_image(struct bridge *b, bool repack)
+/* Everything that was acknowledged reaches the file.  The first error is the result.  @leave: to
+ * the next bridge, for which the device's users wait: what can be compressed is for that one. */
+static errint_t close_image(struct bridge *b, bool leave)
 {
 	errint_t err = 0;
 
 	stop_maintenance(b);
 	/* Nobody writes any more.  What cannot be made smaller stays as it is. */
-	if (repack && b->engine && engine_repack(b->engine))
+	if (!leave && b->engine && engine_repack(b->engine))
 		log_warn("%s: not everything could be compressed", b->opts->image);
 	pool_free(b->pool);
 	b->pool = NULL;
@@ -183,7 +183,7 @@ static errint_t close_image(struct bridge *b, bool repack)
 		engine_free(b->engine);
 	b->engine = NULL;
 	if (b->image)
-		err = image_close(b->image);
+		err = leave ? image_leave(b->image) : image_close(b->image);
 	b->image = NULL;
 	/* This process does not see its path any more. */
 	if (!err && b->store && fstat(store_file_fd(b->store), &b->file))
@@ -207,7 +207,7 @@ static errint_t stop_device(struct bridge *b, bool force)
 }
 
 /* The device does not use the image any more: everything is written to it, and it is closed. */
-static errint_t close_all(struct bridge *b, bool repack)
+static errint_t close_all(struct bridge *b, bool leave)
 {
 	errint_t err = 0;
 
@@ -220,7 +220,7 @@ static errint_t close_all(struct bridge *b, bool repack)
 		b->abandoned = true;
 		return err;
 	}
-	return close_image(b, repack);
+	return close_image(b, leave);
 }
 
 /*
@@ -241,7 +241,7 @@ static errint_t end(struct bridge *b, bool force, bool *ended)
 		b->abandoned = true;
 		return err;
 	}
-	err = close_all(b, true);
+	err = close_all(b, false);
 	if (b->abandoned)
 		return err;
 	bridge_state_end(b);
@@ -279,8 +279,7 @@ static errint_t hand_over(struct bridge *b, bool *ended)
 			 b->opts->image, b->device->path);
 		return 0;
 	}
-	/* The device's users wait: what can be compressed is for the next one. */
-	err = close_all(b, false);
+	err = close_all(b, true);
 	if (!err)
 		err = bridge_state_closed(b);
 	if (!err)
@@ -435,7 +434,7 @@ static void give_up(struct bridge *b)
 	}
 	if (b->device && b->device->ops->stop(b->device, true))
 		b->abandoned = true;
-	if (!b->abandoned && close_image(b, true))
+	if (!b->abandoned && close_image(b, false))
 		log_info("%s: not closed cleanly; opening it again will recover it",
 			 b->opts->image);
 	if (!b->abandoned)

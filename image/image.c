@@ -543,23 +543,35 @@ void image_abandon(struct image *im)
 	free(im);
 }
 
+static errint_t last_checkpoint(struct image *im)
+{
+	struct ckpt_change clean = {.clean = true};
+	errint_t err;
+
+	if (im->read_only)
+		return 0;
+	/* Limbo first: what it releases may empty regions, which the last checkpoint then
+	 * forgets. */
+	err = limbo_drain(im);
+	return err ? err : checkpoint(im, &clean);
+}
+
 errint_t image_close(struct image *im)
 {
-	errint_t err = 0;
+	errint_t err = last_checkpoint(im);
 
-	if (!im->read_only) {
-		struct ckpt_change clean = {.clean = true};
-
-		/* Limbo first: what it releases may empty regions, which the last checkpoint then
-		 * forgets. */
-		err = limbo_drain(im);
-		if (!err)
-			err = checkpoint(im, &clean);
-		if (!err) {
-			vj_remove(im->vj);
-			im->vj = NULL;
-		}
+	if (!err) {
+		vj_remove(im->vj);
+		im->vj = NULL;
 	}
+	image_abandon(im);
+	return err;
+}
+
+errint_t image_leave(struct image *im)
+{
+	errint_t err = last_checkpoint(im);
+
 	image_abandon(im);
 	return err;
 }
@@ -633,39 +645,43 @@ struct resize {
 	uint64_t from, to;
 };
 
+/* What is cut off does not come back when the disk grows again. */
+static void cut_backing(struct image *im, void *arg)
+{
+	const struct resize *r = arg;
+
+	if (im->backing.limit > r->to)
+		im->backing.limit = r->to;
+}
+
 static void resize_freeze(struct image *im, void *arg)
 {
 	const struct resize *r = arg;
 
+	cut_backing(im, arg);
 	im->size = r->to;
 }
 
-static void limit_freeze(struct image *im, void *arg)
+/* Nothing is left of the clusters from @keep on.  The backing goes first: else it would show in
+ * place of what was written over it, if we came no further. */
+static errint_t cut_clusters(struct image *im, struct resize *r, uint64_t keep, uint64_t have)
 {
-	const struct resize *r = arg;
-
-	im->backing.limit = r->to;
-}
-
-/* What is cut off does not come back when the disk grows again; nor when the power fails after its
- * clusters have become holes and before the size has changed. */
-static errint_t limit_backing(struct image *im, struct resize *r)
-{
-	struct ckpt_change change = {.freeze = limit_freeze, .arg = r};
+	struct ckpt_change change = {.freeze = cut_backing, .arg = r};
+	errint_t err = 0;
 
 	pthread_mutex_lock(&im->lock);
-	bool shows = im->backing.limit > r->to;
+	bool shown = im->backing.limit > r->to;
 	pthread_mutex_unlock(&im->lock);
-	return shows ? checkpoint(im, &change) : 0;
+	if (shown && !RULE_BROKEN(im, shrink_backing))
+		err = checkpoint(im, &change);
+	return err ? err : discard_clusters(im, keep, have - keep);
 }
 
 static errint_t resize_to(struct image *im, struct resize *r)
 {
 	uint64_t keep = clusters_for(&im->geo, r->to), have = clusters_for(&im->geo, r->from);
-	errint_t err = limit_backing(im, r);
+	errint_t err = have > keep ? cut_clusters(im, r, keep, have) : 0;
 
-	if (!err && have > keep)
-		err = discard_clusters(im, keep, have - keep);
 	if (!err) {
 		SCOPED_LOCK(&im->lock);
 		err = map_grow(im, keep);
