@@ -252,7 +252,8 @@ static errint_t end(struct bridge *b, bool force, bool *ended)
 /*
  * Leaves the device to the bridge that takes it back.  When it cannot be drained, the end of this
  * process is what leaves it, as if it had been killed: the volatile journal has what is not in the
- * image yet, of which as much as possible is written first.
+ * image yet, of which as much as possible is written first.  The service manager is not told: this
+ * is no stop that was asked for, and it is to start the next bridge.
  */
 static errint_t hand_over(struct bridge *b, bool *ended)
 {
@@ -265,7 +266,6 @@ static errint_t hand_over(struct bridge *b, bool *ended)
 				"%s was attached without recovery, so no other bridge can take it "
 				"over; detach and attach it",
 				b->device->path);
-	process_notify("STOPPING=1");
 	pthread_mutex_lock(&b->device_lock);
 	b->device->ops->hand_over(b->device, &drained);
 	b->stopped = true;
