@@ -638,16 +638,34 @@ static void resize_freeze(struct image *im, void *arg)
 	const struct resize *r = arg;
 
 	im->size = r->to;
-	/* What is cut off does not come back when the disk grows again. */
-	if (im->backing.limit > r->to)
-		im->backing.limit = r->to;
+}
+
+static void limit_freeze(struct image *im, void *arg)
+{
+	const struct resize *r = arg;
+
+	im->backing.limit = r->to;
+}
+
+/* What is cut off does not come back when the disk grows again; nor when the power fails after its
+ * clusters have become holes and before the size has changed. */
+static errint_t limit_backing(struct image *im, struct resize *r)
+{
+	struct ckpt_change change = {.freeze = limit_freeze, .arg = r};
+
+	pthread_mutex_lock(&im->lock);
+	bool shows = im->backing.limit > r->to;
+	pthread_mutex_unlock(&im->lock);
+	return shows ? checkpoint(im, &change) : 0;
 }
 
 static errint_t resize_to(struct image *im, struct resize *r)
 {
 	uint64_t keep = clusters_for(&im->geo, r->to), have = clusters_for(&im->geo, r->from);
-	errint_t err = have > keep ? discard_clusters(im, keep, have - keep) : 0;
+	errint_t err = limit_backing(im, r);
 
+	if (!err && have > keep)
+		err = discard_clusters(im, keep, have - keep);
 	if (!err) {
 		SCOPED_LOCK(&im->lock);
 		err = map_grow(im, keep);

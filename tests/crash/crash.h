@@ -69,7 +69,8 @@ struct config {
 	unsigned steps;	  /* of a run */
 	unsigned tasks;	  /* at the same time, at most */
 	unsigned nowait;  /* per cent of reads and writes that do not wait where they need not */
-	unsigned crashes; /* per mille of steps */
+	unsigned crashes; /* per mille of steps, */
+	unsigned rarely;  /* and then only one time in so many; 0 is 1 */
 	unsigned process; /* per cent of crashes that are process deaths */
 	unsigned weight[OPS];
 	uint64_t exhaustive; /* crash images at one point; 0: one at random */
