@@ -10,6 +10,9 @@
 
 struct engine;
 
+struct backing;
+struct backing_chain;
+
 struct engine_opts {
 	/* How to wait for another thread: the image_open_opts.wait that @im was opened with.  NULL:
 	 * ordinary threads. */
@@ -18,12 +21,12 @@ struct engine_opts {
 	bool allow_backing;
 	/* The images on top of @im whose backing it is; NULL: none. */
 	const struct backing_chain *chain;
+	/* The backing, open, which stays the caller's; NULL: to be opened. */
+	struct backing *below;
 	/* The bytes of the backing, the caller's, instead of the file that the image names; NULL:
 	 * that file.  Tests only. */
 	struct store *backing;
 };
-
-struct backing_chain;
 
 /*
  * An engine on @im, which stays the caller's.  @opts may be NULL.  All compressed data written to
