@@ -33,11 +33,12 @@ static void cleanup_look(struct look *l)
 	control_close(l->control);
 }
 
-enum awaiting_is awaiting_judge(const struct device_state *s, errint_t err,
+enum awaiting_is awaiting_judge(const struct device_state *s, errint_t err, bool seen,
 				const struct ublksrv_ctrl_dev_info *info)
 {
-	/* Without a driver, or without the device. */
-	if (err == -ENOENT || err == -ENODEV)
+	/* Without a driver, or without the device.  Only the driver's node is missing where the
+	 * device is to be seen: in a container, perhaps, whose /run is the host's. */
+	if ((err == -ENOENT && !seen) || err == -ENODEV)
 		return AWAITING_NOT;
 	/* It cannot be told: what is there is not to be touched. */
 	if (err)
@@ -56,7 +57,7 @@ static enum awaiting_is look_at(struct look *l, const struct device_state *s)
 	if (l->driver == -EAGAIN)
 		l->driver = control_open(&l->control, &features);
 	err = l->driver ? l->driver : control_find(l->control, s->id, &info);
-	return awaiting_judge(s, err, &info);
+	return awaiting_judge(s, err, awaiting_device_exists(NULL, s->id), &info);
 }
 
 /* A volatile journal without its device is of no use to anybody. */
@@ -203,11 +204,16 @@ errint_t awaiting_find_image(const char *path, struct device_state **s)
 	return find(&q, s);
 }
 
-errint_t awaiting_find_pid(pid_t pid, struct device_state **s)
+errint_t awaiting_find_left(pid_t pid, const struct device_state *before, struct device_state **s)
 {
-	struct search q = {.pid = pid};
+	struct search q = {.what = before ? before->device : NULL, .pid = pid};
+	errint_t err = find(&q, s);
 
-	return find(&q, s);
+	if (!before || err || (*s)->mark == before->mark)
+		return err;
+	free(*s);
+	*s = NULL;
+	return -ENOENT;
 }
 
 static bool look_for_any(void *arg, const struct device_state *s, bool owned)
@@ -254,7 +260,7 @@ static errint_t remove_device(struct look *l, const struct device_state *s)
 	enum awaiting_is is = look_at(l, s);
 	errint_t err = 0;
 
-	if (l->driver && l->driver != -ENOENT)
+	if (l->driver && is != AWAITING_NOT)
 		return log_err(l->driver, "%s: cannot ask the ublk driver", s->device);
 	if (is == AWAITING_YES)
 		err = control_stop(l->control, s->id, false);

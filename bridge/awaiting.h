@@ -28,8 +28,10 @@ MUST_CHECK errint_t awaiting_visit(awaiting_fn fn, void *arg);
 MUST_CHECK errint_t awaiting_find(const char *what, struct device_state **s);
 /* The same for images only: by the file that @path leads to. */
 MUST_CHECK errint_t awaiting_find_image(const char *path, struct device_state **s);
-/* The one whose bridge was process @pid. */
-MUST_CHECK errint_t awaiting_find_pid(pid_t pid, struct device_state **s);
+/* The one that process @pid has left, a bridge that had made it, or that was to take back @before.
+ */
+MUST_CHECK errint_t awaiting_find_left(pid_t pid, const struct device_state *before,
+				       struct device_state **s);
 
 /* Is anything known of the one that @what means?  If it does not await recovery, nor answers, then
  * a process is about to make it do one of them, or to end. */
@@ -51,13 +53,14 @@ bool awaiting_device_exists(void *arg, uint32_t device);
 
 /* ---- the decisions, for tests ------------------------------------------------------------ */
 
-/* What the driver's @info, or its @err, says of a device for which no process is responsible. */
+/* What the driver's @info, or its @err, says of a device for which no process is responsible.
+ * @seen: there is a block device of its number. */
 enum awaiting_is {
 	AWAITING_NOT,  /* it is gone, or another device has its number */
 	AWAITING_DEAD, /* it only has to be deleted */
 	AWAITING_YES,
 };
-enum awaiting_is awaiting_judge(const struct device_state *s, errint_t err,
+enum awaiting_is awaiting_judge(const struct device_state *s, errint_t err, bool seen,
 				const struct ublksrv_ctrl_dev_info *info);
 
 #endif

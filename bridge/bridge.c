@@ -169,15 +169,15 @@ static errint_t open_image(struct bridge *b)
 	return engine_new(b->image, &engine, &b->engine);
 }
 
-/* Everything that was acknowledged reaches the file; with @repack it is compressed first.  The
- * first error is the result. */
-static errint_t close_image(struct bridge *b, bool repack)
+/* Everything that was acknowledged reaches the file.  The first error is the result.  @leave: to
+ * the next bridge, for which the device's users wait: what can be compressed is for that one. */
+static errint_t close_image(struct bridge *b, bool leave)
 {
 	errint_t err = 0;
 
 	stop_maintenance(b);
 	/* Nobody writes any more.  What cannot be made smaller stays as it is. */
-	if (repack && b->engine && engine_repack(b->engine))
+	if (!leave && b->engine && engine_repack(b->engine))
 		log_warn("%s: not everything could be compressed", b->opts->image);
 	pool_free(b->pool);
 	b->pool = NULL;
@@ -185,7 +185,7 @@ static errint_t close_image(struct bridge *b, bool repack)
 		engine_free(b->engine);
 	b->engine = NULL;
 	if (b->image)
-		err = image_close(b->image);
+		err = leave ? image_leave(b->image) : image_close(b->image);
 	b->image = NULL;
 	/* This process does not see its path any more. */
 	if (!err && b->store && fstat(store_file_fd(b->store), &b->file))
@@ -209,7 +209,7 @@ static errint_t stop_device(struct bridge *b, bool force)
 }
 
 /* The device does not use the image any more: everything is written to it, and it is closed. */
-static errint_t close_all(struct bridge *b, bool repack)
+static errint_t close_all(struct bridge *b, bool leave)
 {
 	errint_t err = 0;
 
@@ -222,7 +222,7 @@ static errint_t close_all(struct bridge *b, bool repack)
 		b->abandoned = true;
 		return err;
 	}
-	return close_image(b, repack);
+	return close_image(b, leave);
 }
 
 /*
@@ -243,7 +243,7 @@ static errint_t end(struct bridge *b, bool force, bool *ended)
 		b->abandoned = true;
 		return err;
 	}
-	err = close_all(b, true);
+	err = close_all(b, false);
 	if (b->abandoned)
 		return err;
 	bridge_state_end(b);
@@ -254,7 +254,8 @@ static errint_t end(struct bridge *b, bool force, bool *ended)
 /*
  * Leaves the device to the bridge that takes it back.  When it cannot be drained, the end of this
  * process is what leaves it, as if it had been killed: the volatile journal has what is not in the
- * image yet, of which as much as possible is written first.
+ * image yet, of which as much as possible is written first.  The service manager is not told: this
+ * is no stop that was asked for, and it is to start the next bridge.
  */
 static errint_t hand_over(struct bridge *b, bool *ended)
 {
@@ -267,7 +268,6 @@ static errint_t hand_over(struct bridge *b, bool *ended)
 				"%s was attached without recovery, so no other bridge can take it "
 				"over; detach and attach it",
 				b->device->path);
-	process_notify("STOPPING=1");
 	pthread_mutex_lock(&b->device_lock);
 	b->device->ops->hand_over(b->device, &drained);
 	b->stopped = true;
@@ -281,8 +281,7 @@ static errint_t hand_over(struct bridge *b, bool *ended)
 			 b->opts->image, b->device->path);
 		return 0;
 	}
-	/* The device's users wait: what can be compressed is for the next one. */
-	err = close_all(b, false);
+	err = close_all(b, true);
 	if (!err)
 		err = bridge_state_closed(b);
 	if (!err)
@@ -438,7 +437,7 @@ static void give_up(struct bridge *b)
 	}
 	if (b->device && b->device->ops->stop(b->device, true))
 		b->abandoned = true;
-	if (!b->abandoned && close_image(b, true))
+	if (!b->abandoned && close_image(b, false))
 		log_info("%s: not closed cleanly; opening it again will recover it",
 			 b->opts->image);
 	if (!b->abandoned)

@@ -5,9 +5,12 @@
  *
  *	state file	volatile journal	the next bridge
  *	closed: no	of the session		replays the journal (image_open_opts.recover)
- *	closed: yes	none, or an empty one	opens the image, unless its file has changed
+ *	closed: yes	of the session, empty	the same, which keeps others off the image till then
+ *	closed: yes	of another version	opens the image, unless its file has changed
  *
- * Both are there before the device answers.  The image of a read-only device is closed at any time.
+ * Both are there before the device answers, which for one that is taken back is before its first
+ * queue fetches: newer drivers (6.18) do not wait for END_USER_RECOVERY with requests that are new.
+ * The image of a read-only device is closed at any time, and has no volatile journal.
  */
 #include "config.h"
 
@@ -64,21 +67,34 @@ static errint_t check_unchanged(struct bridge *b)
 
 	if (fstat(store_file_fd(b->store), &st))
 		return log_errno("%s: cannot look at the file", b->opts->image);
-	if (st.st_dev == s->image_dev && st.st_ino == s->image_ino &&
-	    (!s->mtime || state_file_mtime(&st) == s->mtime))
+	bool same = S_ISBLK(st.st_mode) || (st.st_dev == s->image_dev && st.st_ino == s->image_ino);
+	if (same && (!s->mtime || state_file_mtime(&st) == s->mtime))
 		return 0;
-	return log_fail(-ESTALE,
-			"%s has been changed or replaced since %s lost its bridge, whose users would take old "
-			"data for new: it cannot be recovered; \"ublk-img detach --force %s\" "
-			"removes the device",
-			b->opts->image, s->device, s->device);
+	return log_fail(
+		-ESTALE,
+		"%s has been changed or replaced since %s lost its bridge, whose users would take old "
+		"data for new: it cannot be recovered; \"ublk-img detach --force %s\" "
+		"removes the device",
+		b->opts->image, s->device, s->device);
+}
+
+/* Is there a volatile journal to go on with?  Of an image that was closed it is not needed, but
+ * tells whether somebody has opened it since. */
+static bool find_journal(struct bridge *b)
+{
+	struct vj_info info;
+
+	if (!b->state.closed)
+		return true;
+	return !b->state.read_only && !vj_pending(b->dir, b->state.uuid, &info) &&
+	       info.device == b->state.id;
 }
 
 static errint_t take_back_open(struct bridge *b, struct image_open_opts *o)
 {
 	errint_t err;
 
-	b->replays = !b->state.closed;
+	b->replays = find_journal(b);
 	if (b->replays) {
 		b->recover = (struct vj_recover){.dir = b->dir, .device = b->state.id};
 		o->recover = &b->recover;
@@ -163,28 +179,31 @@ static void fill_state(struct bridge *b, const struct device *d, uint32_t id, ui
 	memcpy(s->uuid, info.uuid, sizeof(s->uuid));
 }
 
+/* A journal that was replayed is gone on with. */
+static errint_t start_journal(struct bridge *b, uint32_t id)
+{
+	return b->opts->read_only || b->replays ? 0 : image_vj_start(b->image, b->dir, id);
+}
+
 /* The state file first: who removes what is left of another device that had this number, a volatile
  * journal included, is done when the file is ours. */
 static errint_t promise_new(struct bridge *b, uint32_t id)
 {
 	errint_t err = state_file_write(b->dir, &b->state, &b->state_lock);
 
-	if (!err && !b->opts->read_only)
-		err = image_vj_start(b->image, b->dir, id);
+	if (!err)
+		err = start_journal(b, id);
 	if (err)
 		bridge_state_end(b);
 	return err;
 }
 
 /* The file is ours already, and goes on to say "closed" until there is a journal: a death in
- * between must not leave a device that has to be replayed, and nothing to replay.  A journal that
- * was replayed is gone on with. */
+ * between must not leave a device that has to be replayed, and nothing to replay. */
 static errint_t promise_again(struct bridge *b, uint32_t id)
 {
-	errint_t err = 0;
+	errint_t err = start_journal(b, id);
 
-	if (!b->opts->read_only && !b->replays)
-		err = image_vj_start(b->image, b->dir, id);
 	return err ? err : state_file_write(b->dir, &b->state, &b->state_lock);
 }
 

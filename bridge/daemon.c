@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bridge/awaiting.h"
 #include "bridge/log_sink.h"
 #include "bridge/process.h"
 #include "bridge/supervisor.h"
@@ -103,7 +104,10 @@ static void first_started(void *arg)
 static errint_t run(const struct daemon_opts *opts, int *report)
 {
 	struct served s = {.opts = opts->bridge, .parts = opts->parts, .report = *report};
-	const struct supervised bridge = {.run = serve_again, .started = first_started, .arg = &s};
+	const struct supervised bridge = {.run = serve_again,
+					  .started = first_started,
+					  .find = awaiting_find_left,
+					  .arg = &s};
 	errint_t err = prepare(opts, *report);
 
 	if (err)

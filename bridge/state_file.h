@@ -45,9 +45,9 @@ struct device_state {
 
 	/*
 	 * The image has been closed, everything acknowledged is in it, but the device is there yet:
-	 * there is nothing to be replayed.  The image's file must not have changed since @mtime
-	 * (nanoseconds since 1970; 0: whoever takes the device back has seen to that).  For a
-	 * read-only device it is so from the beginning.
+	 * there is nothing to be replayed.  Where there is no volatile journal to tell, the image's
+	 * file must not have changed since @mtime (nanoseconds since 1970; 0: whoever takes the
+	 * device back has seen to that).  For a read-only device it is so from the beginning.
 	 */
 	bool closed;
 	int64_t mtime;

@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bridge/awaiting.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
@@ -47,21 +46,22 @@ static errint_t start(const struct supervised *s, const struct device_state *tak
 	return 0;
 }
 
-/* True: it has died, and @state is its device's, which can be taken back. */
-static bool wait_dead(pid_t child, struct device_state **state, errint_t *result)
+/* True: it has died, and @state is its device's, which can be taken back.  It was to take back
+ * *@state, if not NULL. */
+static bool wait_dead(const struct supervised *s, pid_t child, struct device_state **state,
+		      errint_t *result)
 {
+	CLEANUP(free) struct device_state *before = *state;
 	int status = 0;
 
-	free(*state);
 	*state = NULL;
-
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (!WIFSIGNALED(status)) {
 		*result = WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
 		return false;
 	}
-	*result = awaiting_find_pid(child, state);
+	*result = s->find(child, before, state);
 	if (*result == -ENOENT)
 		log_warn("the bridge (pid %ld) has died by signal %d, and left no device that "
 			 "could be recovered",
@@ -84,7 +84,7 @@ errint_t supervisor_run(const struct supervised *s)
 	(void)mlockall(MCL_CURRENT);
 	err = start(s, NULL, &child);
 	s->started(s->arg);
-	while (!err && wait_dead(child, &state, &err)) {
+	while (!err && wait_dead(s, child, &state, &err)) {
 		if (!supervisor_may_start(&budget, now_seconds()))
 			return log_fail(-EAGAIN,
 					"%s: its bridge has died %d times within %d seconds and is "

@@ -24,6 +24,8 @@ struct supervised {
 	errint_t (*run)(void *arg, const struct device_state *takeover);
 	/* In the supervisor, when the first process has been started. */
 	void (*started)(void *arg);
+	/* awaiting_find_left() */
+	errint_t (*find)(pid_t child, const struct device_state *before, struct device_state **out);
 	void *arg;
 };
 

@@ -443,8 +443,10 @@ errint_t ublk_device_new(const struct ublk_device_config *cfg, struct device **o
 		return 0;
 	}
 	/* The first failure is the one to tell.  A device whose driver is stuck stays, and so does
-	 * what its queues use. */
-	if (!take_down(u))
+	 * what its queues use: the caller has it, to know that. */
+	if (take_down(u))
+		*out = &u->dev;
+	else
 		ublk_free(&u->dev);
 	return err;
 }

@@ -37,6 +37,8 @@ struct ublk_device_config {
  * Makes a device on an image that stays the caller's.  When this returns, /dev/ublkbN answers.
  * Call in the process that serves it, with all signals that have handlers blocked: threads are
  * started.  Errors are those of the driver and of io_uring, or -ETIMEDOUT; messages are logged.
+ * *out, NULL before, is set after an error as well when the device could not be taken down again:
+ * then its queues may still be at work on the image.
  */
 MUST_CHECK errint_t ublk_device_new(const struct ublk_device_config *cfg, struct device **out);
 

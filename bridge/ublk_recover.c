@@ -7,9 +7,9 @@
  *	  ^                                                                       |
  *	  +---- END_USER_RECOVERY <- queues fetch <- map <- open /dev/ublkcN <-----+
  *
- * While it is QUIESCED, requests wait in the block layer.  Those that the former server had not
- * completed are issued again to the next one (UBLK_F_USER_RECOVERY_REISSUE); docs/architecture.md
- * says why that is safe.
+ * While it is QUIESCED, requests wait in the block layer; new ones only until the queues fetch.
+ * Those that the former server had not completed are issued again to the next one
+ * (UBLK_F_USER_RECOVERY_REISSUE); docs/architecture.md says why that is safe.
  */
 #include "config.h"
 
@@ -22,6 +22,7 @@
 
 #include "bridge/params.h"
 #include "bridge/ublk_device_priv.h"
+#include "common/fault.h"
 #include "common/log.h"
 
 enum {
@@ -142,10 +143,13 @@ errint_t ublk_device_recover(struct ublk_device *u, const struct ublk_device_con
 
 	if (!err)
 		err = ublk_device_open_char(u);
+	/* As soon as a queue is ready, some kernels (6.18, 7.3) give it new requests. */
+	if (!err)
+		err = ublk_device_promise(u, cfg);
 	if (!err)
 		err = ublk_device_start_queues(u, cfg);
 	if (!err)
-		err = ublk_device_promise(u, cfg);
+		err = fault_point("end_recovery");
 	if (!err)
 		err = control_end_recovery(u->control, u->id);
 	if (err)

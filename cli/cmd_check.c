@@ -208,7 +208,9 @@ const struct command cmd_check = {
 		"what the disk uses and what is marked used in the image agree exactly. Nothing is "
 		"changed, and there is no repair: none is needed after a crash, and damage is not "
 		"guessed at.\n\n"
-		"Data that is stored as it is, raw, has no checksums and is not verified.",
+		"Data that is stored as it is, raw, has no checksums and is not verified. Of an image on a "
+		"backing file only the image is, not that file, and not whether it is the right one, which "
+		"every command that reads the disk looks at.",
 	.exits = exits,
 	.exit_usage = 1,
 	.examples = examples,

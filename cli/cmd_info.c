@@ -18,6 +18,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "image/dump.h"
+#include "image/reason.h"
 #include "image/report.h"
 
 struct info_opts {
@@ -109,7 +110,10 @@ static void print_backing(const json_t *doc)
 
 	if (!json_is_object(b))
 		return;
-	printf("%-16s%s (%s%s)\n", "backing file:", text(b, "file"),
+	char path[BACKING_PATH_MAX + 1];
+
+	reason_printable(text(b, "file"), BACKING_PATH_MAX, path);
+	printf("%-16s%s (%s%s)\n", "backing file:", path,
 	       json_is_string(json_object_get(b, "snapshot_uuid")) ? "a snapshot, " : "",
 	       text(b, "format"));
 	print_size("backing size:", number(b, "size"));

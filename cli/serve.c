@@ -77,7 +77,7 @@ static errint_t make_ublk(const struct serve *s, struct bridge *b, struct contro
 		return err;
 	}
 	err = ublk_device_new(&cfg, out);
-	if (!err || !bridge_promise_failed(b))
+	if (!err || *out || !bridge_promise_failed(b))
 		return err;
 	/* The flag is one that a device is added with. */
 	err = bridge_no_recovery(b, true, "there is no volatile journal");

@@ -81,10 +81,10 @@ static errint_t cannot_open(const char *image, const char *path)
 		image, path, strerror(err), image);
 }
 
-errint_t backing_open_fd(const char *image, const char *path, bool allow, bool write, char **name,
-			 int *out)
+/* Open the file at @path as the image at @image names it; *name is where that is, the caller's. */
+static errint_t open_named(const char *image, const char *path, bool allow, char **name, int *out)
 {
-	int flags = (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	CLEANUP(free) char *base = NULL;
 	CLEANUP(close) int dir = -1;
 	errint_t err;
@@ -194,6 +194,7 @@ errint_t backing_open_image(struct backing *b, bool write)
 		.wait = b->how.wait,
 		.allow_backing = b->how.allow,
 		.chain = b->how.chain,
+		.below = b->below,
 		.state = b->how.state,
 	};
 	errint_t err = image_open(b->store, &opts, &b->image);
@@ -220,7 +221,7 @@ void backing_close(struct backing *b)
 	if (b->owns_store)
 		store_close(b->store);
 	pthread_rwlock_destroy(&b->use);
-	free(b->above);
+	backing_close(b->below);
 	free(b->name);
 	free(b);
 }
@@ -250,6 +251,8 @@ static errint_t find_size(struct backing *b)
 		b->size = err ? 0 : size;
 		return err;
 	}
+	if (!b->image)
+		return log_fail(-EIO, "%s: could not be opened again", b->name);
 	b->size = b->view ? snapshot_view_size(b->view) : image_size(b->image);
 	return 0;
 }
@@ -426,19 +429,16 @@ errint_t backing_open(const struct backing_ref *ref, const char *image,
 		      const struct backing_how *how, struct backing **out)
 {
 	CLEANUP(free) char *name = NULL;
-	int fd;
-	errint_t err = backing_open_fd(image, ref->path, how->allow, false, &name, &fd);
+	int fd = -1;
+	errint_t err = open_named(image, ref->path, how->allow, &name, &fd);
 
 	if (err)
 		return err;
 
 	struct backing *b = new_backing(ref->kind, name);
 
-	if (b)
-		b->above = strdup(image);
-	if (!b || !b->above) {
+	if (!b) {
 		close(fd);
-		backing_close(b);
 		return log_err(-ENOMEM, "%s: cannot open its backing file", image);
 	}
 	b->how = *how;

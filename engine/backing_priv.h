@@ -10,8 +10,7 @@
 
 struct backing {
 	/* Constant. */
-	char *name;  /* where it is */
-	char *above; /* the image whose backing it is; NULL: not known */
+	char *name; /* where it is */
 	struct backing_how how;
 	struct backing_ref ref; /* kind, path, and which snapshot */
 	struct stat st;
@@ -28,6 +27,10 @@ struct backing {
 	struct engine *engine;
 	struct snapshot_view *view;
 
+	/* The backing of this image, kept while that is exchanged, and afterwards; NULL: the engine
+	 * has it, or there is none. */
+	struct backing *below;
+
 	/* A commit's. */
 	bool writing;
 	struct store *target;	      /* of a raw backing */
@@ -39,10 +42,6 @@ struct backing_reader {
 	struct backing_reader *next;
 	struct engine_thread *thread; /* on b->engine; NULL until first needed */
 };
-
-/* Open the file at @path as the image at @image names it; *name is where that is, the caller's. */
-MUST_CHECK errint_t backing_open_fd(const char *image, const char *path, bool allow, bool write,
-				    char **name, int *out);
 
 /* The image in b->store, and an engine on it. */
 MUST_CHECK errint_t backing_open_image(struct backing *b, bool write);

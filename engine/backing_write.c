@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,22 +22,18 @@
 
 /* ---- opening again ------------------------------------------------------------------------ */
 
-/* The file that the backing is, opened once more. */
+/* The file that the backing is, opened once more: not by its path, which a process that serves a
+ * device has left behind. */
 static errint_t open_again(struct backing *b, bool write, struct store **out)
 {
-	CLEANUP(free) char *name = NULL;
-	struct stat st;
-	int fd;
-	errint_t err =
-		b->above ? backing_open_fd(b->above, b->ref.path, b->how.allow, write, &name, &fd)
-			 : log_fail(-EINVAL, "%s: cannot be opened for writing", b->name);
+	int flags = (write ? O_RDWR : O_RDONLY) | O_CLOEXEC, fd;
+	char path[48];
 
-	if (err)
-		return err;
-	if (fstat(fd, &st) || st.st_dev != b->st.st_dev || st.st_ino != b->st.st_ino) {
-		close(fd);
-		return log_fail(-ESTALE, "%s: is another file than it was", b->name);
-	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", store_file_fd(b->store));
+	fd = open(path, flags);
+	if (fd < 0)
+		return log_errno("%s: cannot open the backing file for %s", b->name,
+				 write ? "writing" : "reading");
 	return store_file_adopt(fd, b->name, write ? 0 : STORE_FILE_READ_ONLY, out);
 }
 
@@ -75,6 +72,10 @@ static errint_t exchange(struct backing *b, bool write)
 		return err;
 	}
 	forget_readers(b);
+	if (b->engine && b->engine->backing && !b->engine->borrowed) {
+		b->below = b->engine->backing;
+		b->engine->borrowed = true;
+	}
 	backing_close_image(b);
 	store_close(b->store);
 	b->store = st;
@@ -210,6 +211,9 @@ static errint_t end_image(struct backing *b)
 	err = engine_repack(b->engine);
 	pthread_rwlock_wrlock(&b->use);
 	forget_readers(b);
+	if (b->engine->backing && !b->engine->borrowed)
+		b->below = b->engine->backing;
+	b->engine->borrowed = true;
 	engine_free(b->engine);
 	b->engine = NULL;
 	again = image_close(b->image);

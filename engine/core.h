@@ -51,6 +51,7 @@ struct engine {
 	uint8_t *zeros; /* a cluster of them */
 
 	struct backing *backing; /* NULL: the image stands alone */
+	bool borrowed;		 /* it is somebody else's */
 
 	struct cache *cache;
 	struct buffers *blobs;	   /* of blob_space() */

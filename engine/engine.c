@@ -61,6 +61,11 @@ static errint_t open_backing(struct engine *e, const struct engine_opts *opts)
 	image_get_backing(e->im, &ref);
 	if (ref.kind == BACKING_NONE)
 		return 0;
+	if (opts && opts->below) {
+		e->backing = opts->below;
+		e->borrowed = true;
+		return 0;
+	}
 	if (opts && opts->backing)
 		return backing_of_store(opts->backing, &ref, &e->backing);
 	if (opts) {
@@ -138,7 +143,8 @@ void engine_free(struct engine *e)
 	packer_free(e->packer);
 	cache_free(e->cache);
 	buffers_free(e->blobs);
-	backing_close(e->backing);
+	if (!e->borrowed)
+		backing_close(e->backing);
 	free(e->zeros);
 	free(e);
 }

@@ -10,6 +10,10 @@
 
 struct engine;
 
+struct backing;
+struct backing_chain;
+struct vj_state;
+
 struct engine_opts {
 	/* How to wait for another thread: the image_open_opts.wait that @im was opened with.  NULL:
 	 * ordinary threads. */
@@ -21,13 +25,12 @@ struct engine_opts {
 	/* Whether a backing may be waiting for a recovery: as image_open_opts.state, but as long as
 	 * the engine is there.  NULL: it is not. */
 	const struct vj_state *state;
+	/* The backing, open, which stays the caller's; NULL: to be opened. */
+	struct backing *below;
 	/* The bytes of the backing, the caller's, instead of the file that the image names; NULL:
 	 * that file.  Tests only. */
 	struct store *backing;
 };
-
-struct backing_chain;
-struct vj_state;
 
 /*
  * An engine on @im, which stays the caller's.  @opts may be NULL.  All compressed data written to

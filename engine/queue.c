@@ -164,6 +164,10 @@ static errint_t queue_init(struct engine_queue *q)
 				q->e->st->name);
 	q->mem_align = store_mem_align(q->e->st);
 	q->backing = q->e->backing ? backing_raw(q->e->backing) : NULL;
+	/* A direct write to what is in the page cache as well, as convert or cp leave it, cannot be
+	 * submitted without waiting: the kernel would give each to a thread of its own. */
+	if (!q->e->st->cached)
+		posix_fadvise(store_file_fd(q->e->st), 0, 0, POSIX_FADV_DONTNEED);
 	q->zero_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	if (q->zero_fd < 0)
 		return log_errno("/dev/zero: cannot open");
@@ -434,8 +438,9 @@ static void io_completed(struct seg_io *io, int res)
 		io_submit(io);
 		return;
 	}
-	/* What the ring cannot do now or at all, the store may. */
-	if (res == -EAGAIN || (res == -EOPNOTSUPP && io->r->dsync)) {
+	/* What the ring cannot do now or at all, the store may: -EINVAL is also what a host says
+	 * that wants memory aligned in a way that it does not tell. */
+	if (res == -EAGAIN || res == -EINVAL || (res == -EOPNOTSUPP && io->r->dsync)) {
 		hand_to_worker(io);
 		return;
 	}

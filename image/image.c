@@ -543,23 +543,35 @@ void image_abandon(struct image *im)
 	free(im);
 }
 
+static errint_t last_checkpoint(struct image *im)
+{
+	struct ckpt_change clean = {.clean = true};
+	errint_t err;
+
+	if (im->read_only)
+		return 0;
+	/* Limbo first: what it releases may empty regions, which the last checkpoint then
+	 * forgets. */
+	err = limbo_drain(im);
+	return err ? err : checkpoint(im, &clean);
+}
+
 errint_t image_close(struct image *im)
 {
-	errint_t err = 0;
+	errint_t err = last_checkpoint(im);
 
-	if (!im->read_only) {
-		struct ckpt_change clean = {.clean = true};
-
-		/* Limbo first: what it releases may empty regions, which the last checkpoint then
-		 * forgets. */
-		err = limbo_drain(im);
-		if (!err)
-			err = checkpoint(im, &clean);
-		if (!err) {
-			vj_remove(im->vj);
-			im->vj = NULL;
-		}
+	if (!err) {
+		vj_remove(im->vj);
+		im->vj = NULL;
 	}
+	image_abandon(im);
+	return err;
+}
+
+errint_t image_leave(struct image *im)
+{
+	errint_t err = last_checkpoint(im);
+
 	image_abandon(im);
 	return err;
 }
@@ -634,7 +646,7 @@ struct resize {
 };
 
 /* What is cut off does not come back when the disk grows again. */
-static void hide_freeze(struct image *im, void *arg)
+static void cut_backing(struct image *im, void *arg)
 {
 	const struct resize *r = arg;
 
@@ -644,32 +656,32 @@ static void hide_freeze(struct image *im, void *arg)
 
 static void resize_freeze(struct image *im, void *arg)
 {
-	hide_freeze(im, arg);
-	im->size = ((const struct resize *)arg)->to;
+	const struct resize *r = arg;
+
+	cut_backing(im, arg);
+	im->size = r->to;
 }
 
-/*
- * Clusters that are cut off become holes before the disk is smaller.  After a crash in between they
- * read as zeros then, not as what the backing has there.
- */
-static errint_t hide_backing(struct image *im, struct resize *r)
+/* Nothing is left of the clusters from @keep on.  The backing goes first: else it would show in
+ * place of what was written over it, if we came no further. */
+static errint_t cut_clusters(struct image *im, struct resize *r, uint64_t keep, uint64_t have)
 {
-	struct ckpt_change change = {.freeze = hide_freeze, .arg = r};
+	struct ckpt_change change = {.freeze = cut_backing, .arg = r};
+	errint_t err = 0;
 
 	pthread_mutex_lock(&im->lock);
-	bool shows = im->backing.limit > r->to;
+	bool shown = im->backing.limit > r->to;
 	pthread_mutex_unlock(&im->lock);
-	/* [m:shrink_shows] */
-	return shows && !RULE_BROKEN(im, shrink_shows) ? checkpoint(im, &change) : 0;
+	if (shown && !RULE_BROKEN(im, shrink_backing))
+		err = checkpoint(im, &change);
+	return err ? err : discard_clusters(im, keep, have - keep);
 }
 
 static errint_t resize_to(struct image *im, struct resize *r)
 {
 	uint64_t keep = clusters_for(&im->geo, r->to), have = clusters_for(&im->geo, r->from);
-	errint_t err = have > keep ? hide_backing(im, r) : 0;
+	errint_t err = have > keep ? cut_clusters(im, r, keep, have) : 0;
 
-	if (!err && have > keep)
-		err = discard_clusters(im, keep, have - keep);
 	if (!err) {
 		SCOPED_LOCK(&im->lock);
 		err = map_grow(im, keep);

@@ -83,6 +83,10 @@ MUST_CHECK errint_t image_open(struct store *st, const struct image_open_opts *o
  * and frees @im, also on failure, which leaves that.  No plan may be outstanding. */
 MUST_CHECK errint_t image_close(struct image *im);
 
+/* The same, but the volatile journal stays, with nothing in it, for the process that takes over the
+ * device: image_open_opts.recover. */
+MUST_CHECK errint_t image_leave(struct image *im);
+
 /* Frees @im without any I/O, as a crash would.  NULL is allowed. */
 void image_abandon(struct image *im);
 

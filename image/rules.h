@@ -45,7 +45,7 @@
 	X(late_write)	    /* a recovery does not wait for writes of the dead process */          \
 	X(commit_no_mark)   /* a backing is changed before the image says that it will be */       \
 	X(commit_no_sync)   /* a cluster is left to the backing before it is durable there */      \
-	X(shrink_shows)	    /* what is cut off a disk shows the backing until it is gone */
+	X(shrink_backing)   /* clusters are cut off while the backing shows in their place */
 
 enum broken_rule_index {
 #define X(name) RULE_INDEX_##name,

@@ -69,7 +69,8 @@ struct config {
 	unsigned steps;	  /* of a run */
 	unsigned tasks;	  /* at the same time, at most */
 	unsigned nowait;  /* per cent of reads and writes that do not wait where they need not */
-	unsigned crashes; /* per mille of steps */
+	unsigned crashes; /* per mille of steps, */
+	unsigned rarely;  /* and then only one time in so many; 0 is 1 */
 	unsigned process; /* per cent of crashes that are process deaths */
 	unsigned weight[OPS];
 	uint64_t exhaustive; /* crash images at one point; 0: one at random */
@@ -255,7 +256,5 @@ void directed_recovery(const struct config *base);
 void directed_groups(const struct config *base);
 /* A commit into a backing, with a power cut at every step; see backing.c. */
 void directed_commit(const struct config *base);
-/* A disk on a backing is made smaller, the same. */
-void directed_shrink(const struct config *base);
 
 #endif

@@ -118,6 +118,8 @@ static void maybe_crash(struct run *r)
 		r->hot--;
 	if (!rng_permille(&r->rng, permille < 1000 ? permille : 1000))
 		return;
+	if (r->cfg->rarely > 1 && rng_below(&r->rng, r->cfg->rarely))
+		return;
 	struct world *w = run_crash(r, &o);
 	if (r->depth + 1 < MAX_DEPTH && rng_chance(&r->rng, 12)) {
 		resume(r, w, o);

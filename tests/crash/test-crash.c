@@ -2,8 +2,8 @@
 /*
  * Random programs, crashed at random.  CRASH_ITERATIONS programs (default: about a minute's worth)
  * from seed CRASH_SEED on; none is begun when CRASH_SECONDS, if set, have passed.  CRASH_STEPS and
- * CRASH_RATE (per mille of steps) make them longer, and crash them less often: with 20000 and 1
- * there are some hundred operations between two crashes, instead of a few.
+ * CRASH_RATE (per mille of steps) make them longer, and crash them less often; CRASH_RARELY=n does
+ * so at every nth of those occasions.  Normally there are a few operations between two crashes.
  */
 #include "config.h"
 
@@ -40,6 +40,7 @@ int main(int argc, char **argv)
 		config_random(&cfg, seed);
 		cfg.steps = (unsigned)number("CRASH_STEPS", cfg.steps);
 		cfg.crashes = (unsigned)number("CRASH_RATE", cfg.crashes);
+		cfg.rarely = (unsigned)number("CRASH_RARELY", 1);
 		run_program(&cfg);
 	}
 	counts_print();

@@ -45,6 +45,12 @@ void live_close(struct live *l)
 	assert_int_equal(live_try_close(l), 0);
 }
 
+errint_t live_leave(struct live *l)
+{
+	free_engine(l);
+	return image_leave(l->im);
+}
+
 void live_crash(struct live *l)
 {
 	free_engine(l);

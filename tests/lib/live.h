@@ -31,6 +31,8 @@ errint_t live_try_open(struct live *l);
 void live_open(struct live *l);
 errint_t live_try_close(struct live *l);
 void live_close(struct live *l);
+/* As for another process, which takes the device over. */
+errint_t live_leave(struct live *l);
 /* Stop as a crash does that loses nothing that had been written. */
 void live_crash(struct live *l);
 

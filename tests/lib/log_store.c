@@ -126,6 +126,11 @@ static errint_t log_lock(struct store *st, enum store_lock how, bool quiet)
 	return quiet ? store_try_lock(below, how) : store_lock(below, how);
 }
 
+static errint_t log_identity(struct store *st, struct store_identity *id)
+{
+	return store_identity(log_store_of(st)->below, id);
+}
+
 static void log_close(struct store *st)
 {
 	struct log_store *s = log_store_of(st);
@@ -150,6 +155,7 @@ static const struct store_ops log_ops = {
 	.length = log_length,
 	.usage = log_usage,
 	.lock = log_lock,
+	.identity = log_identity,
 	.close = log_close,
 };
 

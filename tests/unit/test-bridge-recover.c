@@ -153,18 +153,21 @@ static void test_judge(void **state)
 
 	(void)state;
 	s.mark = MARK;
-	assert_int_equal(awaiting_judge(&s, 0, &info), AWAITING_YES);
+	assert_int_equal(awaiting_judge(&s, 0, false, &info), AWAITING_YES);
 	info.state = UBLK_S_DEV_LIVE; /* its bridge is just dying */
-	assert_int_equal(awaiting_judge(&s, 0, &info), AWAITING_YES);
+	assert_int_equal(awaiting_judge(&s, 0, false, &info), AWAITING_YES);
 	info.state = UBLK_S_DEV_DEAD;
-	assert_int_equal(awaiting_judge(&s, 0, &info), AWAITING_DEAD);
-	assert_int_equal(awaiting_judge(&s, -ENODEV, &info), AWAITING_NOT);
-	assert_int_equal(awaiting_judge(&s, -ENOENT, &info), AWAITING_NOT);
+	assert_int_equal(awaiting_judge(&s, 0, false, &info), AWAITING_DEAD);
+	assert_int_equal(awaiting_judge(&s, -ENODEV, false, &info), AWAITING_NOT);
+	assert_int_equal(awaiting_judge(&s, -ENODEV, true, &info), AWAITING_NOT);
+	assert_int_equal(awaiting_judge(&s, -ENOENT, false, &info), AWAITING_NOT);
+	/* The driver is not to be seen here, but the device is. */
+	assert_int_equal(awaiting_judge(&s, -ENOENT, true, &info), AWAITING_YES);
 	/* Nothing is removed because nobody may ask. */
-	assert_int_equal(awaiting_judge(&s, -EACCES, &info), AWAITING_YES);
-	assert_int_equal(awaiting_judge(&s, -ETIMEDOUT, &info), AWAITING_YES);
+	assert_int_equal(awaiting_judge(&s, -EACCES, false, &info), AWAITING_YES);
+	assert_int_equal(awaiting_judge(&s, -ETIMEDOUT, false, &info), AWAITING_YES);
 	info.ublksrv_flags = MARK + 1;
-	assert_int_equal(awaiting_judge(&s, 0, &info), AWAITING_NOT);
+	assert_int_equal(awaiting_judge(&s, 0, false, &info), AWAITING_NOT);
 }
 
 /* ---- starting again ---------------------------------------------------------------------- */
@@ -209,6 +212,36 @@ static void child_started(void *arg)
 	((struct child *)arg)->started++;
 }
 
+/* The device that the first one has left stays the same, whatever the others come to. */
+static errint_t find_device(pid_t child, const struct device_state *before,
+			    struct device_state **out)
+{
+	assert_true(child > 0);
+	if (before)
+		assert_int_equal(before->mark, MARK);
+	*out = calloc(1, sizeof(**out));
+	assert_non_null(*out);
+	(*out)->mark = MARK;
+	strcpy((*out)->device, "/dev/ublkb3");
+	return 0;
+}
+
+/* One that dies while it takes the device back is started again too, but not for ever. */
+static void test_supervisor_again(void **state)
+{
+	unsigned *runs = mmap(NULL, sizeof(*runs), PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct child c = {.runs = runs, .how = SIGKILL};
+	const struct supervised s = {
+		.run = child_run, .started = child_started, .find = find_device, .arg = &c};
+
+	(void)state;
+	assert_ptr_not_equal(runs, MAP_FAILED);
+	assert_int_equal(supervisor_run(&s), -EAGAIN);
+	assert_int_equal(*runs, 1 + SUPERVISOR_STARTS);
+	munmap(runs, sizeof(*runs));
+}
+
 /* An orderly end is not made up for, nor a death that has left no device. */
 static void test_supervisor(void **state)
 {
@@ -216,7 +249,8 @@ static void test_supervisor(void **state)
 	unsigned *runs = mmap(NULL, sizeof(*runs), PROT_READ | PROT_WRITE,
 			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct child c = {.runs = runs};
-	const struct supervised s = {.run = child_run, .started = child_started, .arg = &c};
+	const struct supervised s = {
+		.run = child_run, .started = child_started, .find = awaiting_find_left, .arg = &c};
 
 	(void)state;
 	assert_ptr_not_equal(runs, MAP_FAILED);
@@ -239,7 +273,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wait),	   cmocka_unit_test(test_features),
 		cmocka_unit_test(test_judge),	   cmocka_unit_test(test_budget),
-		cmocka_unit_test(test_supervisor),
+		cmocka_unit_test(test_supervisor), cmocka_unit_test(test_supervisor_again),
 	};
 
 	log_set_sink(keep, NULL);

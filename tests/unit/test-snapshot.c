@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -264,8 +265,11 @@ static void do_delete_open(struct model *m)
 	snapshot_view_close(v);
 }
 
+static uint64_t reopened;
+
 static void do_reopen(struct model *m)
 {
+	reopened++;
 	if (rng_chance(&m->rng, 50)) {
 		assert_int_equal(engine_flush(m->l.t), 0);
 		live_crash(&m->l);
@@ -356,14 +360,26 @@ static void delete_all(struct model *m)
 	expect_fresh(&m->l);
 }
 
+static uint64_t number(const char *name, uint64_t def)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoull(text, NULL, 0) : def;
+}
+
+/* SNAPSHOT_PROGRAMS of them, from SNAPSHOT_SEED on; none begins after SNAPSHOT_SECONDS, if set. */
 static void random_programs(void **state)
 {
-	const char *text = getenv("SNAPSHOT_PROGRAMS");
-	uint64_t programs = text ? strtoull(text, NULL, 0) : 20;
+	uint64_t programs = number("SNAPSHOT_PROGRAMS", 20), done = 0;
+	uint64_t first = number("SNAPSHOT_SEED", 1), seconds = number("SNAPSHOT_SECONDS", 0);
+	time_t begin = time(NULL);
 
 	(void)state;
-	for (uint64_t seed = 1; seed <= programs; seed++) {
+	for (uint64_t seed = first; done < programs; seed++, done++) {
 		struct model m;
+
+		if (seconds && (uint64_t)(time(NULL) - begin) >= seconds)
+			break;
 
 		if (programs <= 50)
 			print_message("seed %" PRIu64 "\n", seed);
@@ -374,7 +390,8 @@ static void random_programs(void **state)
 		delete_all(&m);
 		live_free(&m.l);
 	}
-	print_message("%" PRIu64 " operations\n", programs * OPERATIONS);
+	print_message("%" PRIu64 " operations, %" PRIu64 " reopened, half of them crashed\n",
+		      done * OPERATIONS, reopened);
 }
 
 /* --- many of them --------------------------------------------------------------------------------

@@ -377,6 +377,45 @@ static void who_awaits_recovery_is_not_opened(void **state)
 	vj_bench_refused(b, -ESTALE, "was opened for writing since");
 }
 
+/* A bridge that hands its device over leaves an image that is in order, which nobody else opens. */
+static void who_is_handed_over_is_not_opened(void **state)
+{
+	struct vj_bench *b = *state;
+	struct live *l = &b->l;
+
+	vj_bench_start(b);
+	live_put(l, 0, 4096, 1);
+	live_put(l, LEAF, 4096, 2);
+	assert_int_equal(live_leave(l), 0);
+	assert_int_equal(vj_bench_unretired(b), 0);
+	l->opts.state = &b->state;
+	assert_int_equal(live_try_open(l), -EBUSY);
+	vj_bench_expect_said("block device number 7 awaits recovery; recover it");
+
+	/* Whoever takes it over dies, in turn, at once and with something. */
+	for (unsigned i = 0; i < 2; i++) {
+		vj_bench_recover(b);
+		assert_int_equal(l->im->recovered, 0);
+		live_expect(l, 0, 4096, 1);
+		live_expect(l, LEAF, 4096, 2);
+		live_crash(l);
+	}
+	vj_bench_recover(b);
+	live_put(l, 2 * LEAF, 4096, 3);
+	live_crash(l);
+	vj_bench_recover(b);
+	live_expect(l, 2 * LEAF, 4096, 3);
+	assert_int_equal(live_leave(l), 0);
+
+	/* Whoever opens it all the same is noticed. */
+	l->opts.force = true;
+	live_open(l);
+	live_put(l, 0, 4096, 9);
+	live_crash(l);
+	l->opts = (struct image_open_opts){.vj_shift = VJ_SHIFT_MIN};
+	vj_bench_refused(b, -ESTALE, "was opened for writing since");
+}
+
 static void without_a_device_nobody_waits(void **state)
 {
 	struct vj_bench *b = *state;
@@ -457,6 +496,7 @@ int main(void)
 		T(a_failed_sync_of_a_recovery_poisons),
 		T(a_failed_read_of_a_recovery_does_not),
 		T(who_awaits_recovery_is_not_opened),
+		T(who_is_handed_over_is_not_opened),
 		T(without_a_device_nobody_waits),
 		T(nor_for_another_file),
 		T(nor_in_another_boot),

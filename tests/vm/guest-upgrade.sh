@@ -16,7 +16,32 @@ upgrade() {
 	[ ! -e "/proc/$old" ] || wait_ended "$old"
 }
 
+# Each by a process of its own, so that there are always new requests.
+late_writes() {
+	local i
+	for i in {1..60}; do
+		dd if=pattern of="$device" bs=4k count=1 skip="$i" seek=$((24576 + i)) \
+			conv=notrunc oflag=direct status=none &
+		sleep 0.02
+	done
+	wait
+}
+
+# The new bridge dies when its queues are ready: kernels have given it requests, which it has done.
+half_upgrade() {
+	late_writes &
+	late=$!
+	expect_status 1 env UBLK_IMG_FAULTS=end_recovery timeout 200 ublk-img upgrade "$device" 2>err
+	grep -q 'still awaits recovery' err || fail "$(cat err)"
+	# Nobody else opens the image meanwhile.
+	expect_status 1 ublk-img resize a.ublk +1M
+	recover
+	wait "$late"
+	cmp -n $((60 * 4096)) -i 4096:$((24577 << 12)) pattern "$device"
+}
+
 mkdir mnt view
+head -c 256K /dev/urandom >pattern
 for mode in $modes; do
 	echo "--- $mode"
 	rm -f a.ublk
@@ -30,6 +55,7 @@ for mode in $modes; do
 	done
 	[ "$(ublk-img info --json a.ublk | jq -r '.attached | "\(.mode) \(.queues) \(.depth)"')" = "$mode 2 32" ] ||
 		fail "$(ublk-img info --json a.ublk)"
+	half_upgrade
 	# The one after that dies.
 	sleep 0.2
 	kill_bridge
