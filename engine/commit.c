@@ -128,8 +128,9 @@ static errint_t show_all(struct commit *c)
 	if (c->ref.limit == c->size)
 		return 0;
 	err = backing_grow(b, c->size);
+	/* A raw file may have ended within a sector; what follows in there are zeros already. */
 	if (!err && c->ref.limit < had)
-		err = backing_zero(b, c->ref.limit, (had < c->size ? had : c->size) - c->ref.limit);
+		err = backing_zero(b, c->ref.limit, backing_limit(had, c->size) - c->ref.limit);
 	if (!err)
 		err = backing_sync(b);
 	if (err)

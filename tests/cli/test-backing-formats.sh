@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What holds no whole disk is not taken for one when an image is put on top of it.
+# What holds no whole disk is not taken for one when an image is put on top of it; a raw file may end
+# anywhere.
 . "$TEST_ENV"
 
 edit=$top_builddir/tests/cli/edit-image
@@ -46,3 +47,14 @@ ublk-img create --force --backing copy.ublk new.ublk
 "$edit" new.ublk write 0 4096 3
 ublk-img commit new.ublk
 refused 'is not known to be at' ublk-img apply two.delta copy.ublk
+
+# What a disk that was smaller had not shown of a file that ends within a sector.
+"$edit" a.ublk read 0 1048576 | head -c 1000001 >odd.raw
+ublk-img create --force --backing odd.raw new.ublk 512K
+ublk-img resize new.ublk 4M
+"$edit" new.ublk write 65536 4096 4
+ublk-img convert --force -O raw new.ublk before.raw
+ublk-img commit new.ublk
+ublk-img convert --force -O raw new.ublk after.raw
+cmp before.raw after.raw
+cmp before.raw odd.raw
