@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bridge/awaiting.h"
 #include "bridge/bridge_info.h"
 #include "bridge/bridge_priv.h"
 #include "bridge/process.h"
@@ -163,7 +164,8 @@ static errint_t open_image(struct bridge *b)
 		return err;
 	if (fstat(store_file_fd(b->store), &b->file))
 		return log_errno("%s: cannot look at the file", b->opts->image);
-	const struct engine_opts engine = {.allow_backing = b->opts->allow_backing};
+	const struct engine_opts engine = {.allow_backing = b->opts->allow_backing,
+					   .state = &b->vj_state};
 	return engine_new(b->image, &engine, &b->engine);
 }
 
@@ -397,6 +399,7 @@ static errint_t claim(struct bridge *b)
 {
 	errint_t err = runtime_dir_open(true, &b->dir);
 
+	b->vj_state = (struct vj_state){.dir = b->dir, .device_exists = awaiting_device_exists};
 	if (!err && b->opts->name)
 		err = runtime_name_lock(b->dir, b->opts->name, b->opts->takeover ? NAME_MS : 0,
 					&b->name_lock);

@@ -4,10 +4,13 @@
 #include "cli/backing_choice.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "cli/delta.h"
 #include "cli/disk.h"
 #include "cli/source.h"
 #include "common/cleanup.h"
@@ -49,6 +52,21 @@ static errint_t make_path(const char *file, const char *image, struct backing_re
 	return 0;
 }
 
+/* What begins like a qcow2 file is hardly meant as the bytes of a disk. */
+static errint_t refuse_qcow2(const char *file)
+{
+	CLEANUP(close) int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	char magic[4];
+
+	if (fd < 0 || pread(fd, magic, sizeof(magic), 0) != sizeof(magic) ||
+	    memcmp(magic, "QFI\373", sizeof(magic)))
+		return 0;
+	return log_fail(-EINVAL,
+			"%s: is a qcow2 file, which cannot be a backing file; convert it to raw, "
+			"or say --backing-format=raw if its bytes are the disk",
+			file);
+}
+
 static errint_t find_kind(const char *file, enum backing_format format, const char *snapshot,
 			  uint8_t *kind)
 {
@@ -62,6 +80,10 @@ static errint_t find_kind(const char *file, enum backing_format format, const ch
 	if (format == BACKING_FORMAT_RAW)
 		found = DISK_RAW;
 	*kind = found == DISK_UBLK ? BACKING_UBLK_IMG : BACKING_RAW;
+	if (!err && *kind == BACKING_RAW)
+		err = delta_refuse_raw(file);
+	if (!err && *kind == BACKING_RAW && format == BACKING_FORMAT_AUTO)
+		err = refuse_qcow2(file);
 	return err;
 }
 

@@ -188,11 +188,15 @@ static errint_t open_snapshot(struct backing *b, const char *snapshot)
 
 errint_t backing_open_image(struct backing *b, bool write)
 {
-	const struct image_open_opts opts = {.read_only = !write, .wait = b->how.wait};
-	const struct engine_opts engine = {.wait = b->how.wait,
-					   .allow_backing = b->how.allow,
-					   .chain = b->how.chain,
-					   .below = b->below};
+	const struct image_open_opts opts = {
+		.read_only = !write, .wait = b->how.wait, .state = b->how.state};
+	const struct engine_opts engine = {
+		.wait = b->how.wait,
+		.allow_backing = b->how.allow,
+		.chain = b->how.chain,
+		.below = b->below,
+		.state = b->how.state,
+	};
 	errint_t err = image_open(b->store, &opts, &b->image);
 
 	return err ? err : engine_new(b->image, &engine, &b->engine);

@@ -46,7 +46,19 @@ static void forget_readers(struct backing *b)
 	}
 }
 
-/* Open the image in another way than it was.  Write-held. */
+/*
+ * Give a hold of the lock to @to, which is the same file: @from has it until then, so that nobody
+ * else changes the file in between.
+ */
+static errint_t share_lock(struct store *from, struct store *to)
+{
+	errint_t err = store_lock(from, STORE_LOCK_SHARED);
+
+	return err ? err : store_lock(to, STORE_LOCK_SHARED);
+}
+
+/* Open the image in another way than it was.  When it cannot be opened at all it stays as it was.
+ * Write-held. */
 static errint_t exchange(struct backing *b, bool write)
 {
 	struct store *st;
@@ -54,6 +66,11 @@ static errint_t exchange(struct backing *b, bool write)
 
 	if (err)
 		return err;
+	err = share_lock(b->store, st);
+	if (err) {
+		store_close(st);
+		return err;
+	}
 	forget_readers(b);
 	if (b->engine && b->engine->backing && !b->engine->borrowed) {
 		b->below = b->engine->backing;
@@ -73,7 +90,7 @@ static errint_t begin_image(struct backing *b)
 	pthread_rwlock_wrlock(&b->use);
 	errint_t err = exchange(b, true);
 	/* What failed was logged; when this does, too, reads fail. */
-	if (err && exchange(b, false))
+	if (err && !b->engine && exchange(b, false))
 		log_err(err, "%s: cannot be read any more", b->name);
 	pthread_rwlock_unlock(&b->use);
 	if (!err)
@@ -93,15 +110,18 @@ static errint_t begin_raw(struct backing *b)
 
 	if (err)
 		return err;
-	store_file_unlock(b->store);
-	err = store_lock(st, STORE_LOCK_EXCLUSIVE);
+	err = share_lock(b->store, st);
 	if (!err) {
-		b->target = st;
-		return 0;
+		store_file_unlock(b->store);
+		err = store_lock(st, STORE_LOCK_EXCLUSIVE);
+		/* What failed leaves it shared. */
+		if (err && store_lock(b->store, STORE_LOCK_SHARED))
+			log_warn("%s: is read on without a lock", b->name);
 	}
-	store_close(st);
-	if (store_lock(b->store, STORE_LOCK_SHARED))
-		log_warn("%s: is read on without a lock", b->name);
+	if (err)
+		store_close(st);
+	else
+		b->target = st;
 	return err;
 }
 
@@ -215,9 +235,9 @@ static errint_t end_raw(struct backing *b)
 	b->target = NULL;
 	if (!b->owns_store)
 		return err;
-	store_close(st);
-	if (store_lock(b->store, STORE_LOCK_SHARED))
+	if (share_lock(st, b->store))
 		log_warn("%s: is read on without a lock", b->name);
+	store_close(st);
 	return err;
 }
 

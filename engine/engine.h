@@ -12,6 +12,7 @@ struct engine;
 
 struct backing;
 struct backing_chain;
+struct vj_state;
 
 struct engine_opts {
 	/* How to wait for another thread: the image_open_opts.wait that @im was opened with.  NULL:
@@ -23,6 +24,9 @@ struct engine_opts {
 	const struct backing_chain *chain;
 	/* The backing, open, which stays the caller's; NULL: to be opened. */
 	struct backing *below;
+	/* Whether a backing may be waiting for a recovery: as image_open_opts.state, but as long as
+	 * the engine is there.  NULL: it is not. */
+	const struct vj_state *state;
 	/* The bytes of the backing, the caller's, instead of the file that the image names; NULL:
 	 * that file.  Tests only. */
 	struct store *backing;
