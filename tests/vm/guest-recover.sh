@@ -109,7 +109,8 @@ for i in {1..8}; do
 	pkill -9 -x -P "$recovery" ublk-bridge || true
 	wait "$recovery" || true
 	if [ "$(state_of "$device")" = attached ]; then
-		bridge=$(pid_of "$device") # for kill_bridge
+		# shellcheck disable=SC2034 # for kill_bridge
+		bridge=$(pid_of "$device")
 	else
 		recover
 	fi
