@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bridge/awaiting.h"
 #include "bridge/bridge_info.h"
 #include "bridge/bridge_priv.h"
 #include "bridge/process.h"
@@ -152,6 +153,7 @@ static errint_t open_image(struct bridge *b)
 	unsigned flags = b->opts->read_only ? STORE_FILE_READ_ONLY : 0;
 	errint_t err = store_file_open(b->opts->image, flags, &b->store);
 
+	b->vj_state = (struct vj_state){.dir = b->dir, .device_exists = awaiting_device_exists};
 	if (!err)
 		err = b->way->open(b, &opts);
 	if (!err)
@@ -160,7 +162,8 @@ static errint_t open_image(struct bridge *b)
 		return err;
 	if (fstat(store_file_fd(b->store), &b->file))
 		return log_errno("%s: cannot look at the file", b->opts->image);
-	const struct engine_opts engine = {.allow_backing = b->opts->allow_backing};
+	const struct engine_opts engine = {.allow_backing = b->opts->allow_backing,
+					   .state = &b->vj_state};
 	return engine_new(b->image, &engine, &b->engine);
 }
 

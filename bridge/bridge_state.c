@@ -34,7 +34,6 @@ static errint_t attach_claim(struct bridge *b)
 
 static errint_t attach_open(struct bridge *b, struct image_open_opts *o)
 {
-	b->vj_state = (struct vj_state){.dir = b->dir, .device_exists = awaiting_device_exists};
 	o->state = &b->vj_state;
 	return 0;
 }

@@ -24,9 +24,19 @@ bool image_file_allows_backing(void)
 	return allow_backing;
 }
 
+const struct vj_state *image_file_state(void)
+{
+	static struct vj_state state = {.dir = -1, .device_exists = awaiting_device_exists};
+
+	if (state.dir < 0 && runtime_dir_open(false, &state.dir))
+		return NULL;
+	return &state;
+}
+
 errint_t image_file_engine(struct image *im, struct engine **out)
 {
-	const struct engine_opts opts = {.allow_backing = allow_backing};
+	const struct engine_opts opts = {.allow_backing = allow_backing,
+					 .state = image_file_state()};
 
 	return engine_new(im, &opts, out);
 }
@@ -39,19 +49,14 @@ errint_t image_file_open_as(const char *path, const struct image_file_opts *o, s
 		.accept_applying = o->accept_applying,
 		.keeps_content = o->keeps_content,
 	};
-	struct vj_state state = {.device_exists = awaiting_device_exists};
 	unsigned flags =
 		(o->write ? 0 : STORE_FILE_READ_ONLY) | (o->stream ? STORE_FILE_BUFFERED : 0);
-	CLEANUP(close) int dir = -1;
 	errint_t err;
 
 	assert(!o->stream || !o->write);
 	*f = (struct image_file){0};
 	err = attached_refuse(path, o->write);
-	if (!err && !runtime_dir_open(false, &dir)) {
-		state.dir = dir;
-		opts.state = &state;
-	}
+	opts.state = image_file_state();
 	if (!err)
 		err = store_file_open(path, flags, &f->store);
 	if (!err)

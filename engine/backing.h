@@ -31,6 +31,7 @@ struct backing_how {
 	bool allow; /* any path */
 	const struct backing_chain *chain;
 	const struct image_wait_ops *wait;
+	const struct vj_state *state; /* of engine_opts */
 };
 
 /*

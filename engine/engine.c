@@ -66,6 +66,7 @@ static errint_t open_backing(struct engine *e, const struct engine_opts *opts)
 	if (opts) {
 		how.allow = opts->allow_backing;
 		how.wait = opts->wait;
+		how.state = opts->state;
 	}
 	if (fd < 0 || fstat(fd, &chain.st))
 		return log_fail(-ENOTSUP,
