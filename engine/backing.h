@@ -31,8 +31,7 @@ struct backing_how {
 	bool allow; /* any path */
 	const struct backing_chain *chain;
 	const struct image_wait_ops *wait;
-	const struct vj_state
-		*state; /* image_open_opts.state of a backing, as long as it is open */
+	const struct vj_state *state; /* of engine_opts */
 };
 
 /*
