@@ -3,7 +3,6 @@
 #include "config.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -243,52 +242,29 @@ static void rewrite_task(void *arg)
 	free(buf);
 }
 
-/* An overlay that was written to, and the backing, which is below a part of it. */
-struct overlay {
-	struct config cfg;
-	struct backing_ref ref;
-};
-
-/* @o is used until overlay_free(). */
-static struct commit *overlay_new(struct overlay *o, const struct config *base)
+void directed_commit(const struct config *base)
 {
 	struct commit *c = sim_calloc(1, sizeof(*c));
-
-	o->cfg = *base;
-	o->ref = (struct backing_ref){
+	struct config cfg = *base;
+	struct rng rng = {base->seed};
+	struct backing_ref ref = {
 		.kind = BACKING_RAW, .size = BELOW * BYTES, .limit = BELOW * BYTES, .path = "b"};
-	o->cfg.params.cluster_shift = 16;
-	o->cfg.params.size = CLUSTERS * BYTES;
-	o->cfg.max_regions = o->cfg.journal_length = 0;
-	o->cfg.dirty_cap = o->cfg.cache_nodes = 0;
-	o->cfg.nearly_full = o->cfg.snapshot = o->cfg.backing = false;
-	o->cfg.params.backing = &o->ref;
-	c->cfg = &o->cfg;
+
+	cfg.params.cluster_shift = 16;
+	cfg.params.size = CLUSTERS * BYTES;
+	cfg.max_regions = cfg.journal_length = 0;
+	cfg.dirty_cap = cfg.cache_nodes = 0;
+	cfg.nearly_full = cfg.snapshot = cfg.backing = false;
+	cfg.params.backing = &ref;
+	c->cfg = &cfg;
 	c->expected = store_buffer(CLUSTERS * BYTES);
 	fill_below(c);
-	o->ref.stamp = 1ull << 32 | crc32c(0, c->expected, BELOW * BYTES);
+	ref.stamp = 1ull << 32 | crc32c(0, c->expected, BELOW * BYTES);
 	sim_store_init(&c->store, c->below);
-	c->w = world_new(&o->cfg, world_base(&o->cfg), base->seed);
+	c->w = world_new(&cfg, world_base(&cfg), base->seed);
 	c->w->backing = &c->store.st;
 	if (world_open(c->w, false) || world_do(c->w, write_above, c))
 		crash_fail("cannot make an overlay");
-	return c;
-}
-
-static void overlay_free(struct commit *c)
-{
-	world_free(c->w);
-	sim_disk_free(c->below);
-	free(c->expected);
-	free(c);
-}
-
-void directed_commit(const struct config *base)
-{
-	struct overlay o;
-	struct commit *c = overlay_new(&o, base);
-	struct rng rng = {base->seed};
-
 	sim_spawn(c->w->sched, "commit", commit_task, c);
 	sim_spawn(c->w->sched, "flush", flush_task, c);
 	if (base->seed % 2)
@@ -299,75 +275,8 @@ void directed_commit(const struct config *base)
 	world_drain(c->w);
 	lose_power(c, &rng);
 	verify(c, c->w, true, "at the end");
-	overlay_free(c);
-}
-
-/* ---- a disk that is made smaller ------------------------------------------------------------ */
-
-#define KEPT 2u /* clusters */
-
-static errint_t shrink(struct world *w, void *arg)
-{
-	(void)arg;
-	return image_resize(w->im, KEPT * BYTES, true);
-}
-
-/* The disk has one of both sizes; what is to be cut off may be zeros already, and is nothing else:
- * least of all what the backing has below it. */
-static errint_t compare_cut(struct world *w, void *arg)
-{
-	const struct commit *c = arg;
-	uint64_t size = image_size(w->im);
-	uint8_t *buf = store_buffer(CLUSTERS * BYTES);
-	errint_t err = engine_read(w->thread[0], buf, 0, (size_t)size);
-
-	if (size != KEPT * BYTES && size != CLUSTERS * BYTES)
-		crash_fail("the disk has %" PRIu64 " bytes", size);
-	for (unsigned i = 0; i < size && !err; i++)
-		if (buf[i] != c->expected[i] && (buf[i] || i < KEPT * BYTES))
-			crash_fail("byte %u of cluster %u is %u instead of %u", i % BYTES,
-				   i / BYTES, buf[i], c->expected[i]);
-	free(buf);
-	return err;
-}
-
-static void lose_power_shrinking(struct commit *c, struct rng *rng)
-{
-	enum sim_loss loss = (enum sim_loss)rng_below(rng, SIM_LOSSES);
-	struct check_result res = {0};
-	struct world *w =
-		world_new(c->cfg, sim_disk_power_loss(c->w->disk, loss, rng), rng_next(rng));
-
-	w->backing = &c->store.st;
-	if (world_open(w, false))
-		crash_fail("power loss: cannot open");
-	if (world_do(w, check_exact, &res) || res.corruptions || res.leaks)
-		crash_fail("power loss: not as the format promises");
-	if (world_do(w, compare_cut, c))
-		crash_fail("power loss: cannot read");
-	counts.power[loss]++;
-	world_free(w);
-}
-
-static void shrink_task(void *arg)
-{
-	struct commit *c = arg;
-
-	if (shrink(c->w, NULL))
-		crash_fail("cannot shrink");
-	c->done = true;
-}
-
-void directed_shrink(const struct config *base)
-{
-	struct overlay o;
-	struct commit *c = overlay_new(&o, base);
-	struct rng rng = {base->seed};
-
-	sim_spawn(c->w->sched, "shrink", shrink_task, c);
-	while (sim_step(c->w->sched) == SIM_RUNNING)
-		lose_power_shrinking(c, &rng);
-	world_drain(c->w);
-	lose_power_shrinking(c, &rng);
-	overlay_free(c);
+	world_free(c->w);
+	sim_disk_free(c->below);
+	free(c->expected);
+	free(c);
 }

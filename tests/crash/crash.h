@@ -256,7 +256,5 @@ void directed_recovery(const struct config *base);
 void directed_groups(const struct config *base);
 /* A commit into a backing, with a power cut at every step; see backing.c. */
 void directed_commit(const struct config *base);
-/* A disk on a backing is made smaller, the same. */
-void directed_shrink(const struct config *base);
 
 #endif

@@ -140,6 +140,14 @@ static void stale_ones(struct config *cfg)
 	cfg->process = 0;
 }
 
+static void shrunk_overlays(struct config *cfg)
+{
+	cfg->backing = true;
+	cfg->nearly_full = cfg->snapshot = false;
+	weigh(cfg, OP_RESIZE, 40);
+	weigh(cfg, OP_FLUSH, 40);
+}
+
 static void nothing(struct config *cfg)
 {
 	(void)cfg;
@@ -185,7 +193,7 @@ static const struct mutation {
 	[RULE_INDEX_late_write] = {"late_write", recoveries, NULL},
 	[RULE_INDEX_commit_no_mark] = {"commit_no_mark", nothing, directed_commit},
 	[RULE_INDEX_commit_no_sync] = {"commit_no_sync", nothing, directed_commit},
-	[RULE_INDEX_shrink_backing] = {"shrink_backing", nothing, directed_shrink},
+	[RULE_INDEX_shrink_backing] = {"shrink_backing", shrunk_overlays, NULL},
 };
 _Static_assert(sizeof(mutations) / sizeof(*mutations) == NRULES, "a test for each rule");
 
