@@ -156,6 +156,7 @@ static errint_t open_image(struct bridge *b)
 	unsigned flags = b->opts->read_only ? STORE_FILE_READ_ONLY : 0;
 	errint_t err = store_file_open(b->opts->image, flags, &b->store);
 
+	b->vj_state = (struct vj_state){.dir = b->dir, .device_exists = awaiting_device_exists};
 	if (!err)
 		err = b->way->open(b, &opts);
 	if (!err)

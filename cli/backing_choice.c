@@ -92,7 +92,8 @@ errint_t backing_choose(const char *text, enum backing_format format, const char
 {
 	CLEANUP(source) struct source s = SOURCE_NONE;
 	struct backing_chain self = {.up = NULL};
-	struct backing_how how = {.allow = image_file_allows_backing()};
+	struct backing_how how = {.allow = image_file_allows_backing(),
+				  .state = image_file_state()};
 	errint_t err = source_parse(text, &s);
 
 	*ref = (struct backing_ref){0};

@@ -24,23 +24,19 @@ bool image_file_allows_backing(void)
 	return allow_backing;
 }
 
-/* Who may be waiting for a recovery, as long as this process lives; NULL: nobody. */
-static const struct vj_state *awaiting_state(void)
+const struct vj_state *image_file_state(void)
 {
 	static struct vj_state state = {.dir = -1, .device_exists = awaiting_device_exists};
-	int dir;
 
-	if (state.dir < 0 && !runtime_dir_open(false, &dir))
-		state.dir = dir;
-	return state.dir < 0 ? NULL : &state;
+	if (state.dir < 0 && runtime_dir_open(false, &state.dir))
+		return NULL;
+	return &state;
 }
 
 errint_t image_file_engine(struct image *im, struct engine **out)
 {
-	const struct engine_opts opts = {
-		.allow_backing = allow_backing,
-		.state = awaiting_state(),
-	};
+	const struct engine_opts opts = {.allow_backing = allow_backing,
+					 .state = image_file_state()};
 
 	return engine_new(im, &opts, out);
 }
@@ -60,7 +56,7 @@ errint_t image_file_open_as(const char *path, const struct image_file_opts *o, s
 	assert(!o->stream || !o->write);
 	*f = (struct image_file){0};
 	err = attached_refuse(path, o->write);
-	opts.state = awaiting_state();
+	opts.state = image_file_state();
 	if (!err)
 		err = store_file_open(path, flags, &f->store);
 	if (!err)

@@ -32,6 +32,10 @@ MUST_CHECK errint_t image_file_open_stream(const char *path, struct image_file *
 void image_file_allow_backing(bool allow);
 bool image_file_allows_backing(void);
 
+/* image_open_opts.state for commands, to the end of the process; NULL: there is no runtime
+ * directory.  Main thread. */
+const struct vj_state *image_file_state(void);
+
 /* An engine on an image, which opens its backing.  Messages are logged. */
 struct engine;
 MUST_CHECK errint_t image_file_engine(struct image *im, struct engine **out);

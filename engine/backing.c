@@ -18,6 +18,7 @@
 #include "engine/core.h"
 #include "engine/snapshot.h"
 #include "image/dump.h"
+#include "image/vj.h"
 
 #define STAMP_BYTES (64u << 10)
 
@@ -188,8 +189,9 @@ static errint_t open_snapshot(struct backing *b, const char *snapshot)
 
 errint_t backing_open_image(struct backing *b, bool write)
 {
+	struct vj_state state = b->how.state ? *b->how.state : (struct vj_state){.dir = -1};
 	const struct image_open_opts opts = {
-		.read_only = !write, .wait = b->how.wait, .state = b->how.state};
+		.read_only = !write, .wait = b->how.wait, .state = b->how.state ? &state : NULL};
 	const struct engine_opts engine = {
 		.wait = b->how.wait,
 		.allow_backing = b->how.allow,
@@ -197,6 +199,9 @@ errint_t backing_open_image(struct backing *b, bool write)
 		.below = b->below,
 		.state = b->how.state,
 	};
+
+	/* What is built upon it would not go with it once it is recovered. */
+	state.refuse_readers = true;
 	errint_t err = image_open(b->store, &opts, &b->image);
 
 	return err ? err : engine_new(b->image, &engine, &b->engine);

@@ -31,7 +31,7 @@ struct backing_how {
 	bool allow; /* any path */
 	const struct backing_chain *chain;
 	const struct image_wait_ops *wait;
-	const struct vj_state *state; /* of image_open_opts, as long as the backing is open */
+	const struct vj_state *state; /* of engine_opts */
 };
 
 /*

@@ -20,11 +20,11 @@ struct engine_opts {
 	const struct image_wait_ops *wait;
 	/* Open a backing wherever it is, not only at or below the image's directory. */
 	bool allow_backing;
+	/* image_open_opts.state for images below @im, opened at any time until the engine goes.
+	 * They are not opened for reading either while their device awaits recovery. */
+	const struct vj_state *state;
 	/* The images on top of @im whose backing it is; NULL: none. */
 	const struct backing_chain *chain;
-	/* Whether a backing may be waiting for a recovery: as image_open_opts.state, but as long as
-	 * the engine is there.  NULL: it is not. */
-	const struct vj_state *state;
 	/* The backing, open, which stays the caller's; NULL: to be opened. */
 	struct backing *below;
 	/* The bytes of the backing, the caller's, instead of the file that the image names; NULL:

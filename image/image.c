@@ -672,6 +672,7 @@ static errint_t cut_clusters(struct image *im, struct resize *r, uint64_t keep, 
 	pthread_mutex_lock(&im->lock);
 	bool shown = im->backing.limit > r->to;
 	pthread_mutex_unlock(&im->lock);
+	/* [m:shrink_backing] */
 	if (shown && !RULE_BROKEN(im, shrink_backing))
 		err = checkpoint(im, &change);
 	return err ? err : discard_clusters(im, keep, have - keep);

@@ -54,6 +54,7 @@ struct vj_state {
 	/* Is there a block device with that number?  Called by image_open() in its thread. */
 	bool (*device_exists)(void *arg, uint32_t device);
 	void *arg;
+	bool refuse_readers; /* them too */
 };
 
 /* What stands in a volatile journal. */

@@ -237,7 +237,7 @@ errint_t recover_pending(struct image *im, const struct image_open_opts *opts)
 	    memcmp(info.session, im->super.session, sizeof(info.session)) ||
 	    !s->device_exists(s->arg, info.device))
 		return 0;
-	if (im->read_only) {
+	if (im->read_only && !s->refuse_readers) {
 		log_warn(
 			"%s: block device number %u awaits recovery; what it had acknowledged and not flushed is missing from what is shown",
 			im->st->name, info.device);

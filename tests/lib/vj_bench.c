@@ -61,7 +61,7 @@ int vj_bench_setup(void **state)
 	assert_int_equal(image_create(b->l.st, &params), 0);
 	b->l.opts.vj_shift = VJ_SHIFT_MIN;
 	b->recover = (struct vj_recover){b->dir, VJ_DEVICE, 100};
-	b->state = (struct vj_state){b->dir, device_exists, b};
+	b->state = (struct vj_state){b->dir, device_exists, b, false};
 	b->exists = true;
 	*state = b;
 	return 0;

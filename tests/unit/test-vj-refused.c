@@ -361,6 +361,11 @@ static void who_awaits_recovery_is_not_opened(void **state)
 		"awaits recovery; what it had acknowledged and not flushed is missing");
 	assert_int_equal(image_close(im), 0);
 
+	b->state.refuse_readers = true;
+	assert_int_equal(image_open(l->st, &ro, &im), -EBUSY);
+	vj_bench_expect_said("block device number 7 awaits recovery; recover it");
+	b->state.refuse_readers = false;
+
 	/* It can still be recovered, */
 	vj_bench_recover(b);
 	live_expect(l, LEAF, 4096, 2);

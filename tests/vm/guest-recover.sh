@@ -35,6 +35,11 @@ for mode in $modes; do
 done
 echo "$total deaths"
 
+# All that is written is in the first 64 MiB.
+same_start() {
+	cmp <(dd if="$device" bs=1M count=64 iflag=direct status=none) <(head -c 64M plain) ||
+		fail "$device differs from what was written"
+}
 for mode in $modes; do
 	echo "--- $mode: acknowledged, never flushed"
 	rm -f a.ublk plain
@@ -56,7 +61,7 @@ for mode in $modes; do
 		done
 		kill_bridge
 		recover
-		same_bytes plain
+		same_start
 	done
 	# It is durable as well, now that it was recovered.
 	detach "$device"
@@ -104,7 +109,8 @@ for i in {1..8}; do
 	pkill -9 -x -P "$recovery" ublk-bridge || true
 	wait "$recovery" || true
 	if [ "$(state_of "$device")" = attached ]; then
-		bridge=$(pid_of "$device") # for kill_bridge
+		# shellcheck disable=SC2034 # for kill_bridge
+		bridge=$(pid_of "$device")
 	else
 		recover
 	fi
