@@ -84,7 +84,7 @@ if [ ! -e /dev/ublk-control ]; then
 			--argjson id "${1#ublkb}" '{form: 1, device: "/dev/ublkb\($id)", id: $id, mark: 1,
 			boot: $boot, image: $image, log: "", uuid: $uuid, image_device: 1, image_inode: 1,
 			name: "", mode: "copy", mode_reason: "", read_only: false, foreground: false,
-			restart: false, size: 1, since: 1, pid: 1, closed: false, mtime: 1}' >"run/$1.json"
+			restart: false, allow_backing: false, size: 1, since: 1, pid: 1, closed: false, mtime: 1}' >"run/$1.json"
 	}
 	boot=$(cat /proc/sys/kernel/random/boot_id)
 	leave ublkb3 "$boot"
