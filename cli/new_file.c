@@ -24,16 +24,22 @@ static void remove_and_die(int sig)
 {
 	if (doomed_valid)
 		unlink(doomed);
-	/* SA_RESETHAND restored the default action: the parent sees what ended the process. */
+	/* The parent is to see what ended the process.  Not SA_RESETHAND: the default action would
+	 * be in force before the signal is blocked, and a second one in between would come first.
+	 */
+	signal(sig, SIG_DFL);
 	raise(sig);
 }
 
 /* Signals that are ignored (nohup) stay so. */
 static void catch_signals(void)
 {
-	struct sigaction catch = {.sa_handler = remove_and_die, .sa_flags = (int)SA_RESETHAND};
+	struct sigaction catch = {.sa_handler = remove_and_die};
 	struct sigaction old;
 
+	sigemptyset(&catch.sa_mask);
+	for (size_t i = 0; i < sizeof(ending_signals) / sizeof(*ending_signals); i++)
+		sigaddset(&catch.sa_mask, ending_signals[i]);
 	for (size_t i = 0; i < sizeof(ending_signals) / sizeof(*ending_signals); i++)
 		if (!sigaction(ending_signals[i], NULL, &old) && old.sa_handler == SIG_DFL)
 			sigaction(ending_signals[i], &catch, NULL);

@@ -114,8 +114,8 @@ if [ "$(id -u)" != 0 ]; then
 	rmdir sealed
 fi
 
-# A signal at any moment leaves either nothing or the complete image.
-for delay in 0 0.001 0.002 0.005; do
+# A signal at any moment leaves either nothing or the complete image; timeout sends it twice.
+for delay in 0 0.00{1..9} 0.00{1..9}{0..9}; do
 	timeout -s TERM "$delay" ublk-img create late 1G || true
 	if [ -e late ]; then
 		ublk-img check late >/dev/null
