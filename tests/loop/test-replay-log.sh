@@ -66,7 +66,7 @@ record() {
 		# What somebody does.
 		{
 			head -c $((RANDOM * 3)) /dev/urandom
-			head -c $((RANDOM * 9)) "$top_builddir/ublk-img"
+			head -c $((RANDOM * 9)) "$top_builddir/cli/ublk-img"
 		} >"want/$n"
 		cp "want/$n" "mnt/keep-$n"
 		sync "mnt/keep-$n"
