@@ -53,7 +53,6 @@ static errint_t move(struct invocation *inv, struct image *im, struct backing *t
 		     const struct backing_ref *ref, struct work_result *res)
 {
 	const struct rebase_opts *o = inv->opts;
-	CLEANUP(progress) struct progress *progress = NULL;
 	struct engine *engine;
 	errint_t err;
 
