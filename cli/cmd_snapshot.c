@@ -59,14 +59,19 @@ static errint_t option_freeze(const struct cmd_option *o, const char *arg, void 
 	return 0;
 }
 
-static errint_t create(struct snapshot_target *t, const char *name, json_t **result)
+static errint_t create(struct snapshot_target *t, const char *name, uint32_t *id)
 {
-	return snapshot_target_call(t, "snapshot-create", json_pack("{s:s}", "name", name), result);
+	CLEANUP(json) json_t *result = NULL;
+	errint_t err = snapshot_target_call(t, "snapshot-create", json_pack("{s:s}", "name", name),
+					    &result);
+
+	*id = (uint32_t)json_integer_value(json_object_get(result, "id"));
+	return err;
 }
 
 /* Of file systems that do not change meanwhile. */
 static errint_t create_frozen(struct snapshot_target *t, const char *name, struct freeze_list *l,
-			      json_t **result)
+			      uint32_t *id)
 {
 	const struct freeze_opts opts = {.fs = l->fs, .n = l->n, .ms = FROZEN_MS};
 	struct freezer freezer;
@@ -74,7 +79,7 @@ static errint_t create_frozen(struct snapshot_target *t, const char *name, struc
 
 	if (err)
 		return err;
-	err = create(t, name, result);
+	err = create(t, name, id);
 	thawed = freeze_end(&freezer);
 	for (unsigned i = 0; i < l->n; i++)
 		if (!l->fs[i].is_frozen)
@@ -89,26 +94,34 @@ static errint_t create_frozen(struct snapshot_target *t, const char *name, struc
 	return thawed;
 }
 
-static errint_t create_as_chosen(const struct freeze_choice *freeze, struct snapshot_target *t,
-				 const char *name, struct freeze_list *l, json_t **result)
+static errint_t create_attached(const struct freeze_choice *freeze, struct snapshot_target *t,
+				const char *name, struct freeze_list *l, uint32_t *id)
 {
 	errint_t err = 0;
 
-	if (freeze->dir && !t->attached)
-		return log_fail(-EINVAL, "%s: is not attached, so that %s cannot be on it", t->what,
-				freeze->dir);
-	if (freeze->wanted && t->attached)
+	if (freeze->wanted)
 		err = freeze_find(client_text(&t->client, "device"), freeze->dir, l);
 	if (err)
 		return err;
 	if (l->n)
-		return create_frozen(t, name, l, result);
+		return create_frozen(t, name, l, id);
 	if (freeze->wanted)
 		log_info("%s: nothing is mounted of it, nothing is frozen", t->what);
-	return create(t, name, result);
+	return create(t, name, id);
 }
 
-static errint_t print_created(const char *what, const char *name, const json_t *result,
+static errint_t create_here(const struct freeze_choice *freeze, const char *what, const char *name,
+			    uint32_t *id)
+{
+	if (freeze->dir)
+		return log_fail(-EINVAL, "%s: is not attached, so that %s cannot be on it", what,
+				freeze->dir);
+	if (freeze->wanted)
+		log_info("%s: is not attached, nothing is frozen", what);
+	return snapshot_target_create_here(what, name, id);
+}
+
+static errint_t print_created(const char *what, const char *name, uint32_t id,
 			      const struct freeze_list *l)
 {
 	json_t *doc = json_document("snapshot create"), *frozen = json_array();
@@ -118,7 +131,7 @@ static errint_t print_created(const char *what, const char *name, const json_t *
 			json_append_text(frozen, l->fs[i].dir);
 	json_put_text(doc, "image", what);
 	json_put_text(doc, "name", name);
-	json_put(doc, "id", json_incref(json_object_get(result, "id")));
+	json_put_u64(doc, "id", id);
 	json_put(doc, "frozen", frozen);
 	return json_print(doc);
 }
@@ -128,22 +141,23 @@ static errint_t run_create(struct invocation *inv)
 	const struct create_opts *o = inv->opts;
 	CLEANUP(snapshot_target) struct snapshot_target t = SNAPSHOT_TARGET_NONE;
 	CLEANUP(freeze_list) struct freeze_list l = {.n = 0};
-	CLEANUP(json) json_t *result = NULL;
 	char now[64];
-	const char *name = inv->nargs > 1 ? inv->args[1] : now;
+	const char *what = inv->args[0], *name = inv->nargs > 1 ? inv->args[1] : now;
+	uint32_t id;
 	errint_t err = snapshot_check_names(inv->args + 1, inv->nargs - 1);
 
 	time_name("", now);
-	if (!err)
-		err = snapshot_target_open(inv->args[0], true, &t);
-	if (!err)
-		err = create_as_chosen(&o->freeze, &t, name, &l, &result);
-	if (!err)
-		err = snapshot_target_close(&t);
+	if (err)
+		return err;
+	err = snapshot_target_find(what, &t);
+	if (err == -ENOENT)
+		err = create_here(&o->freeze, what, name, &id);
+	else if (!err)
+		err = create_attached(&o->freeze, &t, name, &l, &id);
 	if (err)
 		return err;
 	if (o->json)
-		return print_created(inv->args[0], name, result, &l);
+		return print_created(what, name, id, &l);
 	puts(name);
 	return 0;
 }

@@ -22,6 +22,10 @@ struct image_file_opts {
 MUST_CHECK errint_t image_file_open_as(const char *path, const struct image_file_opts *o,
 				       struct image_file *f);
 
+/* Takes a snapshot of the image at @path, which nobody has open.  Messages are logged. */
+MUST_CHECK errint_t image_file_snapshot(const char *path, const struct image_file_opts *o,
+					const char *name, uint32_t *id);
+
 /* Opens the image at @path; with @write, for changing it.  Messages are logged. */
 MUST_CHECK errint_t image_file_open(const char *path, bool write, struct image_file *f);
 

@@ -25,8 +25,9 @@ static const struct {
 	const char *method;
 	snapshot_op_fn op;
 } ops[] = {
-	{"snapshot-create", snapshot_op_create},     {"snapshot-list", snapshot_op_list},
-	{"snapshot-rename", snapshot_op_rename},     {"snapshot-delete", snapshot_op_delete},
+	{"snapshot-list", snapshot_op_list},
+	{"snapshot-rename", snapshot_op_rename},
+	{"snapshot-delete", snapshot_op_delete},
 	{"snapshot-rollback", snapshot_op_rollback},
 };
 
@@ -47,24 +48,35 @@ errint_t snapshot_check_names(char *const *names, unsigned n)
 	return err;
 }
 
-errint_t snapshot_target_open(const char *what, bool write, struct snapshot_target *t)
+/* Snapshots come and go without a change of the disk; rolling back says so itself. */
+static struct image_file_opts open_opts(bool write)
 {
-	/* Snapshots come and go without a change of the disk; rolling back says so itself. */
-	const struct image_file_opts opts = {
-		.write = write,
-		.accept_applying = true,
-		.keeps_content = true,
-	};
-	errint_t err;
+	return (struct image_file_opts){
+		.write = write, .accept_applying = true, .keeps_content = true};
+}
 
+errint_t snapshot_target_find(const char *what, struct snapshot_target *t)
+{
 	*t = (struct snapshot_target)SNAPSHOT_TARGET_NONE;
 	t->what = what;
-	err = attached_find(what, &t->client);
-	if (err != -ENOENT) {
-		t->attached = !err;
-		return err;
-	}
-	return image_file_open_as(what, &opts, &t->file);
+	errint_t err = attached_find(what, &t->client);
+	t->attached = !err;
+	return err;
+}
+
+errint_t snapshot_target_open(const char *what, bool write, struct snapshot_target *t)
+{
+	const struct image_file_opts opts = open_opts(write);
+	errint_t err = snapshot_target_find(what, t);
+
+	return err == -ENOENT ? image_file_open_as(what, &opts, &t->file) : err;
+}
+
+errint_t snapshot_target_create_here(const char *what, const char *name, uint32_t *id)
+{
+	const struct image_file_opts opts = open_opts(true);
+
+	return image_file_snapshot(what, &opts, name, id);
 }
 
 static errint_t call_here(struct image *im, const char *method, const json_t *params,

@@ -31,8 +31,14 @@ struct snapshot_target {
 MUST_CHECK errint_t snapshot_check_name(const char *name);
 MUST_CHECK errint_t snapshot_check_names(char *const *names, unsigned n);
 
+/* Opens @what only if it is attached; -ENOENT, without a message, if it is not. */
+MUST_CHECK errint_t snapshot_target_find(const char *what, struct snapshot_target *t);
 /* @write: for changing something.  Messages are logged. */
 MUST_CHECK errint_t snapshot_target_open(const char *what, bool write, struct snapshot_target *t);
+
+/* Of what is not attached (snapshot_target_find()), which costs less than opening it, a call and
+ * closing it. */
+MUST_CHECK errint_t snapshot_target_create_here(const char *what, const char *name, uint32_t *id);
 
 /* Does what the method of bridge_snapshots.h does, there or here.  @params is stolen; *result, the
  * caller's, may be NULL for who does not want it. */

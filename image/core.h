@@ -55,6 +55,13 @@ struct need {
 	bool guarded;	      /* the caller holds a guard: do not wait for guards (G1) */
 };
 
+/* What is done with an image that is opened for nothing else: run() makes the checkpoint of
+ * opening, with a change of its own and CLEAN, and nothing comes after it but closing. */
+struct image_first {
+	errint_t (*run)(struct image *im, void *arg);
+	void *arg;
+};
+
 struct image {
 	/* Constant while the image is open. */
 	struct store *st;

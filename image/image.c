@@ -407,9 +407,9 @@ static errint_t start_writing(struct image *im, const struct image_open_opts *op
 
 		err = journal_make(im, len);
 	}
-	if (!err)
-		err = checkpoint(im, NULL);
-	return err;
+	if (err)
+		return err;
+	return opts->first ? opts->first->run(im, opts->first->arg) : checkpoint(im, NULL);
 }
 
 /* W6: what is visible may still be in a volatile cache; make it durable before building on it. */
@@ -548,7 +548,8 @@ static errint_t last_checkpoint(struct image *im)
 	struct ckpt_change clean = {.clean = true};
 	errint_t err;
 
-	if (im->read_only)
+	/* It may have had one that was the first and the last (struct image_first). */
+	if (im->read_only || le32_get(im->super.flags) & SUPER_CLEAN)
 		return 0;
 	/* Limbo first: what it releases may empty regions, which the last checkpoint then
 	 * forgets. */

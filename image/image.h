@@ -19,6 +19,7 @@
 
 struct content;
 struct image;
+struct image_first;
 
 struct image_params {
 	uint64_t size;	       /* virtual, bytes; a multiple of the logical sector */
@@ -59,6 +60,7 @@ struct image_open_opts {
 	/* The disk is not written to, or only by who says so (image_set_content()): what is known
 	 * of it stays. */
 	bool keeps_content;
+	const struct image_first *first;   /* NULL: nothing; for image/ alone */
 	const struct image_wait_ops *wait; /* tests only */
 	uint64_t max_regions;	 /* refuse to grow the file beyond this many 128 MiB regions; 0:
 				    format's limit */

@@ -20,7 +20,9 @@
 #include "image/txn.h"
 
 struct image;
+struct image_open_opts;
 struct need;
+struct store;
 
 /* --- for users of an image ---------------------------------------------------------------------
  */
@@ -45,6 +47,13 @@ struct snapshot_info {
  * space, or 4096 snapshots), -EROFS, -EIO after a fail-stop.
  */
 MUST_CHECK errint_t snapshot_create(struct image *im, const char *name, uint32_t *id);
+
+/*
+ * The same of an image that nobody has open: image_open(), snapshot_create() and image_close(),
+ * with one checkpoint for all three.  After a failure the image is as it was, or has the snapshot.
+ */
+MUST_CHECK errint_t snapshot_create_at_rest(struct store *st, const struct image_open_opts *opts,
+					    const char *name, uint32_t *id);
 
 /* Give the snapshot another name; durable on return.  -ENOENT, else as above. */
 MUST_CHECK errint_t snapshot_rename(struct image *im, const char *name, const char *to);

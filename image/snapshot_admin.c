@@ -156,10 +156,11 @@ static errint_t close_gate_soon(struct image *im)
 	return RULE_BROKEN(im, no_snap_drain) ? 0 : admin_close_gate(im);
 }
 
-static errint_t create(struct image *im, const char *name, uint32_t *id)
+static errint_t create(struct image *im, const char *name, bool last, uint32_t *id)
 {
 	struct addition a = {.to = 0};
-	struct ckpt_change change = {.frozen = create_frozen, .arg = &a, .snapshots = 1};
+	struct ckpt_change change = {
+		.frozen = create_frozen, .arg = &a, .snapshots = 1, .clean = last};
 	struct content content;
 	errint_t err = check_new_name(im, name);
 
@@ -190,9 +191,35 @@ errint_t snapshot_create(struct image *im, const char *name, uint32_t *id)
 		return err;
 	err = admin_begin(im);
 	if (!err)
-		err = create(im, name, id);
+		err = create(im, name, false, id);
 	admin_end(im);
 	return err;
+}
+
+struct at_rest {
+	const char *name;
+	uint32_t *id;
+};
+
+static errint_t create_at_rest(struct image *im, void *arg)
+{
+	const struct at_rest *a = arg;
+
+	return create(im, a->name, true, a->id);
+}
+
+errint_t snapshot_create_at_rest(struct store *st, const struct image_open_opts *opts,
+				 const char *name, uint32_t *id)
+{
+	struct at_rest a = {name, id};
+	const struct image_first first = {create_at_rest, &a};
+	struct image_open_opts with = *opts;
+	struct image *im;
+
+	assert(!opts->read_only && !st->read_only && !opts->recover);
+	with.first = &first;
+	errint_t err = image_open(st, &with, &im);
+	return err ? err : image_close(im);
 }
 
 /* --- renaming ------------------------------------------------------------------------------------

@@ -177,6 +177,7 @@ static void add_records(struct image *im, const struct disk_record *rec, unsigne
 	struct txns *t = &im->txns;
 
 	assert(t->reserved >= n && t->open.n + n <= t->open.cap);
+	assert(!(le32_get(im->super.flags) & SUPER_CLEAN));
 	t->reserved -= n;
 	im->stats.records += n;
 	memcpy(&t->open.rec[t->open.n], rec, n * sizeof(*rec));

@@ -38,7 +38,7 @@ static void must(errint_t err, const char *what)
 	exit(1);
 }
 
-static double now_ms(void)
+static double milliseconds(void)
 {
 	struct timespec t;
 
@@ -99,7 +99,7 @@ static void *write_some(void *arg)
 static void write_many(uint64_t count, unsigned depth, uint64_t step)
 {
 	struct writer *w = calloc(depth, sizeof(*w));
-	double begin = now_ms();
+	double begin = milliseconds();
 
 	for (unsigned i = 0; i < depth; i++) {
 		w[i] = (struct writer){.first = i, .every = depth, .count = count, .step = step};
@@ -107,7 +107,7 @@ static void write_many(uint64_t count, unsigned depth, uint64_t step)
 	}
 	for (unsigned i = 0; i < depth; i++)
 		pthread_join(w[i].id, NULL);
-	printf("%.0f\n", (double)count * 1e3 / (now_ms() - begin));
+	printf("%.0f\n", (double)count * 1e3 / (milliseconds() - begin));
 	free(w);
 }
 
@@ -122,10 +122,10 @@ static void *write_in_place(void *arg)
 	(void)arg;
 	/* The first 16 MiB: a leaf. */
 	for (uint64_t i = 0; writing; i++) {
-		double begin = now_ms();
+		double begin = milliseconds();
 
 		must(engine_write(t, buf, i * 69632 % (16u << 20), BLOCK, false), "write");
-		begin = now_ms() - begin;
+		begin = milliseconds() - begin;
 		if (begin > longest)
 			longest = begin;
 	}
@@ -147,9 +147,9 @@ static void create(unsigned rounds)
 		nanosleep(&pause, NULL);
 		snprintf(name, sizeof(name), "bench-%u-%u", i, (unsigned)time(NULL));
 		longest = 0;
-		double begin = now_ms();
+		double begin = milliseconds();
 		must(snapshot_create(im, name, NULL), "create");
-		printf("%.2f %.2f\n", now_ms() - begin, longest);
+		printf("%.2f %.2f\n", milliseconds() - begin, longest);
 	}
 	writing = false;
 	pthread_join(writer, NULL);
@@ -171,7 +171,7 @@ static void flush(uint64_t count)
 static void delete_named(const char *name)
 {
 	struct image_stats before, after;
-	double begin = now_ms();
+	double begin = milliseconds();
 	unsigned steps = 0;
 	bool more = true;
 
@@ -180,7 +180,7 @@ static void delete_named(const char *name)
 	for (; more; steps++)
 		must(snapshot_reclaim(im, 1, &more), "reclaim");
 	image_get_stats(im, &after);
-	printf("%.1f %u %" PRIu64 "\n", now_ms() - begin, steps,
+	printf("%.1f %u %" PRIu64 "\n", milliseconds() - begin, steps,
 	       after.node_loads - before.node_loads);
 }
 

@@ -13,8 +13,9 @@
 #   * qemu-nbd and the kernel's nbd, on a qcow2 with the same content and compression
 #
 # BUILD is the build tree (default: build/ beside tests/).  DIR (default: TMPDIR) holds the images.
-# Each side has a queue for each processor.  In each round both sides run in turn, SECONDS each;
-# medians and ratios are printed as the tables of docs/performance.md.  SECTIONS in the environment
+# Each side has a queue for each processor.  In each round both sides run in turn, SECONDS each.
+# Printed are the tables of docs/performance.md: the median of either side, and of the ratios of the
+# rounds their median and quartiles.  SECTIONS in the environment
 # chooses among "zero dma selftest zstd fresh".  Peers that are not there are left out, which is said.
 set -euo pipefail
 
@@ -60,27 +61,33 @@ run() {
 		jq '.jobs[0] | .read.iops + .write.iops'
 }
 
-median() {
-	sort -g | awk '{ a[NR] = $1 } END { print (a[int((NR + 1) / 2)] + a[int(NR / 2) + 1]) / 2 }'
+# quantile FRACTION
+quantile() {
+	sort -g | awk -v q="$1" '{ a[NR] = $1 } END { i = 1 + q * (NR - 1); j = int(i); print a[j] + (i - j) * (a[j < NR ? j + 1 : j] - a[j]) }'
 }
 
-# report WHAT OURS THEIRS: a row from the two files of figures.
+# report WHAT OURS THEIRS: a row from the two files of figures, a line for each round.
 report() {
-	local ours theirs
-	ours=$(median <"$2") theirs=$(median <"$3")
-	awk -v what="$1" -v a="$ours" -v b="$theirs" \
-		'BEGIN { printf "| %s | %.0f | %.0f | %.2f |\n", what, a, b, b ? a / b : 0 }'
+	paste "$2" "$3" | awk '{ print $2 ? $1 / $2 : 0 }' >"$work/ratios"
+	printf '| %s | %.0f | %.0f | %.2f (%.2f to %.2f) |\n' "$1" "$(quantile 0.5 <"$2")" \
+		"$(quantile 0.5 <"$3")" "$(quantile 0.5 <"$work/ratios")" \
+		"$(quantile 0.25 <"$work/ratios")" "$(quantile 0.75 <"$work/ratios")"
 }
 
-# compare WHAT A B RW BS DEPTH: devices A and B in turn.
+# compare WHAT A B RW BS DEPTH: devices A and B in turn, each first in every other round.
 compare() {
 	local what=$1 a=$2 b=$3 i
 	shift 3
 	: >"$work/a"
 	: >"$work/b"
 	for ((i = 0; i < rounds; i++)); do
-		run "$a" "$@" >>"$work/a"
-		run "$b" "$@" >>"$work/b"
+		if ((i % 2)); then
+			run "$b" "$@" >>"$work/b"
+			run "$a" "$@" >>"$work/a"
+		else
+			run "$a" "$@" >>"$work/a"
+			run "$b" "$@" >>"$work/b"
+		fi
 	done
 	report "$what" "$work/a" "$work/b"
 }

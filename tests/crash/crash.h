@@ -250,6 +250,7 @@ void directed_repack(const struct config *base);
 void directed_branches(const struct config *base);
 void directed_reclaim(const struct config *base);
 void directed_rollback(const struct config *base);
+void directed_at_rest(const struct config *base);
 
 /* A recovery crashed at every step; a deletion killed between any two stores; see directed_vj.c. */
 void directed_recovery(const struct config *base);

@@ -2,7 +2,8 @@
 /*
  * Small programs, crashed at every step where little is volatile or in flight, in every way that
  * the disk allows: see sim_disk_power_outcomes().  Points with more than OUTCOMES outcomes are
- * crashed once, at random.  CRASH_ITERATIONS programs from seed CRASH_SEED on.
+ * crashed once, at random.  And a snapshot of an image that nobody has open, crashed at every step.
+ * CRASH_ITERATIONS programs from seed CRASH_SEED on.
  */
 #include "config.h"
 
@@ -56,6 +57,8 @@ int main(int argc, char **argv)
 		make_small(&cfg);
 		run_program(&cfg);
 	}
+	config_random(&cfg, first);
+	directed_at_rest(&cfg);
 	counts_print();
 	return 0;
 }
