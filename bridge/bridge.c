@@ -93,6 +93,16 @@ errint_t bridge_resize_device(struct bridge *b)
 /* --- maintenance --------------------------------------------------------------------------------
  */
 
+/* Not while it is being stopped. */
+static void maintain_device(struct bridge *b)
+{
+	if (pthread_mutex_trylock(&b->device_lock))
+		return;
+	if (!b->stopped && b->device && b->device->ops->maintain)
+		b->device->ops->maintain(b->device);
+	pthread_mutex_unlock(&b->device_lock);
+}
+
 /* Commits and checkpoints what has waited long enough, each second.  A failure has been logged, and
  * stops the image's writes by itself. */
 static void *run_maintenance(void *arg)
@@ -115,6 +125,7 @@ static void *run_maintenance(void *arg)
 		if (err && err != before)
 			log_err(err, "%s: what was written cannot be recorded", b->opts->image);
 		before = err;
+		maintain_device(b);
 		pthread_mutex_lock(&b->lock);
 	}
 	pthread_mutex_unlock(&b->lock);
@@ -374,10 +385,15 @@ static errint_t main_loop(struct bridge *b, int signals)
 
 static errint_t make_device(struct bridge *b)
 {
+	struct device *device = NULL;
 	errint_t err = pool_new(b->engine, NULL, &b->pool);
 
 	if (!err)
-		err = b->parts->make_device(b->parts->arg, b, &b->device);
+		err = b->parts->make_device(b->parts->arg, b, &device);
+	/* Maintenance looks for it. */
+	pthread_mutex_lock(&b->device_lock);
+	b->device = device;
+	pthread_mutex_unlock(&b->device_lock);
 	if (err)
 		return err;
 	log_info("%s: %s as %s, mode %s%s%s", b->opts->image, b->way->done, b->device->path,

@@ -31,6 +31,9 @@ struct device_ops {
 	/* Tells the kernel of the image's new size in bytes. */
 	errint_t (*resize)(struct device *d, uint64_t size);
 
+	/* Called each second, about; must not wait.  May be NULL. */
+	void (*maintain)(struct device *d);
+
 	/* Adds what only this kind of device has to the object "attached" of docs/json.md; any
 	 * thread.  May be NULL. */
 	void (*describe)(struct device *d, struct json_build *o);

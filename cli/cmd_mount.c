@@ -174,9 +174,11 @@ static void wait_for_end(struct mounted *m)
 	};
 	bool maintain = m->o->mode == READ_WRITE;
 
-	while (poll(fds, 2, maintain ? 1000 : -1) <= 0)
+	while (poll(fds, 2, 1000) <= 0) {
 		if (maintain && engine_maintain(m->engine))
 			maintain = false;
+		session_maintain(m->session);
+	}
 }
 
 static errint_t stop(struct mounted *m)

@@ -53,6 +53,14 @@ static errint_t resize(struct device *d, uint64_t size)
 	return loop_resize(loop_of(d)->loop);
 }
 
+static void maintain(struct device *d)
+{
+	struct loop_device *l = loop_of(d);
+
+	if (l->loop)
+		loop_maintain(l->loop);
+}
+
 static void free_device(struct device *d)
 {
 	struct loop_device *l = loop_of(d);
@@ -66,6 +74,7 @@ static const struct device_ops loop_device_ops = {
 	.kind = "loop",
 	.stop = stop,
 	.resize = resize,
+	.maintain = maintain,
 	.free = free_device,
 };
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/room.h"
 #include "engine/core.h"
 #include "image/checksum.h"
 
@@ -149,12 +150,17 @@ void engine_free(struct engine *e)
 	free(e);
 }
 
+static size_t frames_space(const struct engine *e)
+{
+	return frame_space(e) * (ROUND_BYTES / e->cluster);
+}
+
 static errint_t thread_compression(struct engine_thread *t)
 {
 	const struct engine *e = t->e;
 	struct codec_ctx *ctx;
 
-	t->frames = store_buffer(frame_space(e) * (ROUND_BYTES / e->cluster));
+	t->frames = room_new(frames_space(e));
 	if (!t->frames)
 		return no_memory();
 	return thread_codec(t, e->codec_id, &ctx);
@@ -210,9 +216,15 @@ void engine_thread_free(struct engine_thread *t)
 	free(t->plain);
 	free(t->cluster);
 	free(t->bounce);
-	free(t->frames);
+	room_free(t->frames, frames_space(t->e));
 	free(t->request);
 	free(t);
+}
+
+void engine_thread_shrink(struct engine_thread *t)
+{
+	if (t->frames)
+		room_empty(t->frames, frames_space(t->e));
 }
 
 errint_t thread_codec(struct engine_thread *t, unsigned id, struct codec_ctx **out)

@@ -48,6 +48,8 @@ void engine_free(struct engine *e);
 struct engine_thread;
 MUST_CHECK errint_t engine_thread_new(struct engine *e, struct engine_thread **out);
 void engine_thread_free(struct engine_thread *t);
+/* Gives back memory that is taken again when it is needed.  For the one who uses @t. */
+void engine_thread_shrink(struct engine_thread *t);
 
 /*
  * @off and @len are multiples of 512 within the disk.  @buf may have any alignment, but is fastest

@@ -136,6 +136,11 @@ int loop_ended_fd(const struct loop *l)
 	return session_ended_fd(l->session);
 }
 
+void loop_maintain(struct loop *l)
+{
+	session_maintain(l->session);
+}
+
 errint_t loop_resize(struct loop *l)
 {
 	struct statx s;

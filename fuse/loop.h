@@ -42,6 +42,9 @@ MUST_CHECK errint_t loop_start(const struct loop_opts *opts, struct loop **out);
 const char *loop_path(const struct loop *l);
 int loop_ended_fd(const struct loop *l);
 
+/* session_maintain() */
+void loop_maintain(struct loop *l);
+
 /* Have the device notice the disk's new size. */
 MUST_CHECK errint_t loop_resize(struct loop *l);
 

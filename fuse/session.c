@@ -4,7 +4,8 @@
  *
  * Each waits in read() for a request and answers it before it reads again.  The kernel tells an
  * unmount by an error of read(); our own end interrupts read() by a signal, again and again until
- * the thread has seen it.
+ * the thread has seen it.  So does session_maintain(), once, to have memory given back: a thread
+ * that is not in read() then is not idle.
  */
 #include "config.h"
 
@@ -22,6 +23,7 @@
 #include "common/cleanup.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "common/room.h"
 #include "fuse/ops.h"
 #include "image/store.h"
 
@@ -35,6 +37,9 @@ enum { WRITE_HEADER = 80 };
 /* Seconds to end a session that did not come up. */
 enum { START_TIMEOUT = 10 };
 
+/* Calls of session_maintain() without a request, before memory is given back. */
+enum { IDLE_CALLS = 10 };
+
 /* Interrupts read(), and does nothing else. */
 enum { WAKE_SIGNAL = SIGUSR2, WAKE_INTERVAL_MS = 10 };
 
@@ -43,7 +48,9 @@ struct worker {
 	pthread_t thread;
 	bool started;
 	struct view_thread *vt;
-	char *room; /* for one request */
+	char *room;	     /* for one request */
+	atomic_ulong served; /* requests; written by the thread alone */
+	atomic_bool shrink;  /* it is to give back memory */
 };
 
 struct session {
@@ -54,11 +61,19 @@ struct session {
 	int ended; /* eventfd */
 	unsigned nworkers;
 	struct worker *worker;
-	atomic_uint running; /* workers that have not seen the end */
-	atomic_bool stop;    /* they are to end */
+	atomic_uint running;  /* workers that have not seen the end */
+	atomic_bool stop;     /* they are to end */
+	unsigned long served; /* at the last session_maintain() */
+	unsigned idle_calls;  /* of it, in a row */
 };
 
 /* ---- serving ----------------------------------------------------------------------------- */
+
+static void shrink(struct worker *w)
+{
+	room_empty(w->room, REQUEST_ROOM);
+	view_thread_shrink(w->vt);
+}
 
 static void serve(struct worker *w)
 {
@@ -68,10 +83,13 @@ static void serve(struct worker *w)
 
 	while (!fuse_session_exited(se) && !w->s->stop) {
 		n = fuse_session_receive_buf(se, &buf);
+		if (n == -EINTR && atomic_exchange(&w->shrink, false))
+			shrink(w);
 		if (n == -EINTR || n == -EAGAIN)
 			continue;
 		if (n <= 0)
 			break;
+		atomic_store_explicit(&w->served, w->served + 1, memory_order_relaxed);
 		fuse_session_process_buf(se, &buf);
 	}
 }
@@ -113,7 +131,7 @@ static errint_t start_worker(struct session *s, struct worker *w)
 	if (err)
 		return err;
 	w->s = s;
-	w->room = store_buffer(REQUEST_ROOM);
+	w->room = room_new(REQUEST_ROOM);
 	if (!w->room)
 		return log_err(-ENOMEM, "cannot serve the mounted view");
 	sigfillset(&all);
@@ -177,7 +195,7 @@ static void session_free(struct session *s)
 {
 	for (unsigned i = 0; i < s->nworkers; i++) {
 		view_thread_free(s->worker[i].vt);
-		free(s->worker[i].room);
+		room_free(s->worker[i].room, REQUEST_ROOM);
 	}
 	free(s->worker);
 	if (s->ended >= 0)
@@ -319,6 +337,23 @@ errint_t session_start(const struct session_opts *opts, struct session **out)
 	else if (end_session(s, START_TIMEOUT, s->mounted))
 		log_warn("the mounted view could not be taken down again");
 	return err;
+}
+
+void session_maintain(struct session *s)
+{
+	unsigned long served = 0;
+
+	for (unsigned i = 0; i < s->nworkers; i++)
+		served += atomic_load_explicit(&s->worker[i].served, memory_order_relaxed);
+	if (served != s->served)
+		s->idle_calls = 0;
+	s->served = served;
+	if (++s->idle_calls != IDLE_CALLS)
+		return;
+	for (unsigned i = 0; i < s->nworkers; i++) {
+		atomic_store(&s->worker[i].shrink, true);
+		pthread_kill(s->worker[i].thread, WAKE_SIGNAL);
+	}
 }
 
 int session_ended_fd(const struct session *s)

@@ -37,6 +37,10 @@ MUST_CHECK errint_t session_start(const struct session_opts *opts, struct sessio
 /* Readable as soon as the view was unmounted, and stays so.  Owned by the session. */
 int session_ended_fd(const struct session *s);
 
+/* To be called each second: memory is given back when no request has come for ten of them.  From
+ * one thread at a time, none of the session's own, before session_stop(). */
+void session_maintain(struct session *s);
+
 /*
  * End the session and free it: requests under way are finished, and if the view is still mounted on
  * the session's directory, it is unmounted.  Open files of it fail with ENOTCONN from then on. From

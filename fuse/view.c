@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "common/log.h"
+#include "common/room.h"
 #include "fuse/view_priv.h"
 
 /* The files, in the order in which they are listed. */
@@ -62,6 +63,9 @@ void view_free(struct view *v)
 	free(v);
 }
 
+/* A sector on both sides. */
+#define BUF_BYTES (VIEW_MAX_IO + 2 * SECTOR_SIZE)
+
 errint_t view_thread_new(struct view *v, struct view_thread **out)
 {
 	struct view_thread *t = calloc(1, sizeof(*t));
@@ -70,7 +74,7 @@ errint_t view_thread_new(struct view *v, struct view_thread **out)
 	if (!t)
 		return view_no_memory();
 	t->v = v;
-	t->buf = store_buffer(VIEW_MAX_IO + 2 * SECTOR_SIZE);
+	t->buf = room_new(BUF_BYTES);
 	err = t->buf ? engine_thread_new(v->opts.engine, &t->et) : view_no_memory();
 	if (err) {
 		view_thread_free(t);
@@ -85,8 +89,14 @@ void view_thread_free(struct view_thread *t)
 	if (!t)
 		return;
 	engine_thread_free(t->et);
-	free(t->buf);
+	room_free(t->buf, BUF_BYTES);
 	free(t);
+}
+
+void view_thread_shrink(struct view_thread *t)
+{
+	room_empty(t->buf, BUF_BYTES);
+	engine_thread_shrink(t->et);
 }
 
 /* ---- the document info.json -------------------------------------------------------------- */

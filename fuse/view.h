@@ -61,6 +61,8 @@ void view_free(struct view *v);
 struct view_thread;
 MUST_CHECK errint_t view_thread_new(struct view *v, struct view_thread **out);
 void view_thread_free(struct view_thread *t);
+/* Gives back memory that is taken again when it is needed.  For the one who uses @t. */
+void view_thread_shrink(struct view_thread *t);
 
 /* Most bytes of one read or write. */
 #define VIEW_MAX_IO (1u << 20)

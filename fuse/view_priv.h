@@ -104,7 +104,7 @@ struct view {
 struct view_thread {
 	struct view *v;
 	struct engine_thread *et;
-	uint8_t *buf; /* VIEW_MAX_IO and a sector on both sides, UNIT_SIZE-aligned */
+	uint8_t *buf; /* BUF_BYTES, UNIT_SIZE-aligned */
 };
 
 struct view_file {

@@ -110,7 +110,7 @@ mount -o ro,noload "${part}1" mnt
 [ "$(cat mnt/file)" = partition ]
 umount mnt
 if [ ${#want[@]} = 2 ]; then
-	mount -o ro,noload,offset=$((500000 * 512)),loop "$device" mnt
+	mount -o ro,noload "${part}2" mnt
 	[ "$(cat mnt/file)" = volume ]
 	umount mnt
 fi
