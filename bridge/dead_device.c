@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "bridge/control.h"
@@ -65,4 +66,50 @@ void dead_device_remove(const char *name)
 	if (wait_dead(control, id) && !control_delete(control, id))
 		log_info("removed what was left of /dev/%s, whose bridge was killed", name);
 	control_close(control);
+}
+
+/* The driver has seen the end of its server; ours, whoever has made it. */
+static bool is_orphan(const struct ublksrv_ctrl_dev_info *info)
+{
+	return info->ublksrv_flags >> 32 == MARK &&
+	       (info->state == UBLK_S_DEV_QUIESCED || info->state == UBLK_S_DEV_FAIL_IO);
+}
+
+static errint_t force(struct control *control, uint32_t id)
+{
+	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
+	struct ublksrv_ctrl_dev_info info = {.dev_id = 0};
+	errint_t err = 0;
+
+	/* It takes its time to see that. */
+	for (unsigned ms = 0; !err && ms < DEAD_MS; ms += POLL_MS) {
+		err = control_find(control, id, &info);
+		if (!err && is_orphan(&info)) {
+			err = control_stop(control, id, false);
+			return err ? err : control_delete(control, id);
+		}
+		if (!err && dead_device_is(&info, is_alive))
+			return control_delete(control, id);
+		if (!err && !is_ours(&info, is_alive))
+			return -ENOENT;
+		nanosleep(&pause, NULL);
+	}
+	return -ENOENT;
+}
+
+errint_t dead_device_force(const char *what)
+{
+	struct control *control;
+	uint64_t features;
+	uint32_t id;
+	char more;
+
+	if (!strncmp(what, "/dev/", 5))
+		what += 5;
+	if (sscanf(what, "ublkb%" SCNu32 "%c", &id, &more) != 1 ||
+	    control_open(&control, &features))
+		return -ENOENT;
+	errint_t err = force(control, id);
+	control_close(control);
+	return err;
 }

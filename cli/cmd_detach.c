@@ -7,6 +7,7 @@
 
 #include "bridge/awaiting.h"
 #include "bridge/client.h"
+#include "bridge/dead_device.h"
 #include "cli/attached_view.h"
 #include "cli/commands.h"
 #include "cli/json_output.h"
@@ -108,6 +109,27 @@ static bool visit_awaiting(void *arg, const struct device_state *s)
 
 /* ------------------------------------------------------------------------------------------ */
 
+/* Of which nothing is recorded. */
+static errint_t remove_orphan(struct detach *d, const char *what)
+{
+	errint_t err = d->force ? dead_device_force(what) : -ENOENT;
+
+	if (err == -ENOENT)
+		return log_fail(err,
+				"%s: no such device, image or name is attached; \"ublk-img "
+				"list\" shows what is",
+				what);
+	if (err)
+		return err;
+	log_warn(
+		"%s is removed; what its bridge had recorded of it is lost, so it cannot be told how "
+		"much of what it had acknowledged is as well",
+		what);
+	if (d->gone)
+		json_append_text(d->gone, what);
+	return 0;
+}
+
 static errint_t detach_named(struct detach *d, const char *what)
 {
 	CLEANUP(client) struct bridge_client c;
@@ -118,10 +140,7 @@ static errint_t detach_named(struct detach *d, const char *what)
 		return err ? err : detach_one(d, &c);
 	err = awaiting_find(what, &state);
 	if (err == -ENOENT)
-		return log_fail(err,
-				"%s: no such device, image or name is attached; \"ublk-img "
-				"list\" shows what is",
-				what);
+		return remove_orphan(d, what);
 	return err ? err : remove_awaiting(d, state);
 }
 

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -28,6 +29,10 @@ enum {
 	FDINFO_MAX = 4096,   /* bytes of an fdinfo file that are looked at */
 	SEARCH_MAX = 200000, /* descriptors that are looked at before giving up */
 	COMMAND_MAX = 64,
+	/* A lock that no process has may be that of one that has just died: what it had in flight
+	 * holds it until the kernel is done with that. */
+	LINGER_MS = 2000,
+	LINGER_POLL_MS = 20,
 };
 
 static void cleanup_dir(DIR **d)
@@ -149,22 +154,7 @@ static long find_holder(int fd, enum store_lock how, char *command, size_t size)
 	return 0;
 }
 
-static errint_t report_holder(int fd, const char *name, enum store_lock how)
-{
-	char command[COMMAND_MAX];
-	long pid = find_holder(fd, how, command, sizeof(command));
-
-	if (pid)
-		return log_fail(-EBUSY,
-				"%s is in use by pid %ld (%s); stop that process or wait for it",
-				name, pid, command);
-	return log_fail(-EBUSY,
-			"%s is in use by another process, which this user cannot see; "
-			"\"lsof %s\" run as root names it",
-			name, name);
-}
-
-errint_t store_lock_fd(int fd, const char *name, enum store_lock how, bool quiet)
+static errint_t try_lock(int fd, const char *name, enum store_lock how)
 {
 	struct flock lock = {
 		.l_type = how == STORE_LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
@@ -177,11 +167,36 @@ errint_t store_lock_fd(int fd, const char *name, enum store_lock how, bool quiet
 		if (errno == EINTR)
 			continue;
 		if (errno == EAGAIN || errno == EACCES)
-			return quiet ? -EBUSY : report_holder(fd, name, how);
+			return -EBUSY;
 		return log_errno("%s: cannot lock the image; its file system must support locks",
 				 name);
 	}
 	return 0;
+}
+
+errint_t store_lock_fd(int fd, const char *name, enum store_lock how, bool quiet)
+{
+	char command[COMMAND_MAX];
+	errint_t err;
+
+	for (unsigned ms = 0;; ms += LINGER_POLL_MS) {
+		err = try_lock(fd, name, how);
+		if (err != -EBUSY || quiet)
+			return err;
+		long pid = find_holder(fd, how, command, sizeof(command));
+		if (pid)
+			return log_fail(
+				-EBUSY,
+				"%s is in use by pid %ld (%s); stop that process or wait for it",
+				name, pid, command);
+		if (ms >= LINGER_MS)
+			break;
+		usleep(LINGER_POLL_MS * 1000);
+	}
+	return log_fail(err,
+			"%s is in use by another process, which this user cannot see; "
+			"\"lsof %s\" run as root names it",
+			name, name);
 }
 
 void store_unlock_fd(int fd)

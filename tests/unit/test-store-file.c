@@ -6,18 +6,22 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "image/format.h"
 #include "image/store.h"
+#include "image/store_lock.h"
 
 #define FILE_LEN (1u << 20)
 
@@ -277,6 +281,70 @@ static void test_lock_holder(void **state)
 	close(ready[1]);
 }
 
+/* A description that locks the file and that no process has: it is under way in a socket. */
+static void make_lingering(int *from, int *to)
+{
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	char byte = 0;
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.bytes,
+			     .msg_controllen = sizeof(control.bytes)};
+	int fd = open(path, O_RDWR | O_CLOEXEC), pair[2];
+
+	assert_true(fd >= 0);
+	assert_int_equal(store_lock_fd(fd, path, STORE_LOCK_EXCLUSIVE, false), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	control.head.cmsg_level = SOL_SOCKET;
+	control.head.cmsg_type = SCM_RIGHTS;
+	control.head.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+	assert_int_equal(sendmsg(pair[0], &msg, 0), 1);
+	close(fd);
+	*from = pair[0];
+	*to = pair[1];
+}
+
+static void *close_soon(void *arg)
+{
+	const int *fd = arg;
+
+	usleep(200000);
+	close(*fd);
+	return NULL;
+}
+
+/* What a process that has died had in flight holds the lock for a moment; it is waited for. */
+static void test_lock_lingers(void **state)
+{
+	struct store *st = open_store(STORE_FILE_CREATE);
+	pthread_t thread;
+	int from, to;
+
+	(void)state;
+	make_lingering(&from, &to);
+	assert_int_equal(pthread_create(&thread, NULL, close_soon, &to), 0);
+	assert_int_equal(store_lock(st, STORE_LOCK_EXCLUSIVE), 0);
+	pthread_join(thread, NULL);
+	close(from);
+	store_close(st);
+
+	/* But not for ever. */
+	st = open_store(0);
+	make_lingering(&from, &to);
+	last_message[0] = '\0';
+	assert_int_equal(store_lock_fd(store_file_fd(st), path, STORE_LOCK_SHARED, true), -EBUSY);
+	assert_int_equal(store_lock(st, STORE_LOCK_SHARED), -EBUSY);
+	assert_non_null(strstr(last_message, "which this user cannot see"));
+	close(from);
+	close(to);
+	store_close(st);
+}
+
 static void expect_refused(const char *name, unsigned flags, errint_t err, const char *text)
 {
 	struct store *st;
@@ -325,6 +393,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_space, remove_image),
 		cmocka_unit_test_teardown(test_lock, remove_image),
 		cmocka_unit_test_teardown(test_lock_holder, remove_image),
+		cmocka_unit_test_teardown(test_lock_lingers, remove_image),
 		cmocka_unit_test_teardown(test_refused, remove_image),
 		cmocka_unit_test_teardown(test_descriptor, remove_image),
 	};

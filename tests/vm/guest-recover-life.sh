@@ -246,6 +246,23 @@ detach "$device"
 umount small
 export UBLK_IMG_RUNTIME_DIR=$PWD/run
 
+echo "--- nothing is recorded any more"
+attach a.ublk
+kill_bridge
+rm -r run
+expect_status 1 ublk-img detach "$device" 2>err
+grep -q "no such device" err || fail "$(cat err)"
+timeout 60 ublk-img detach --force "$device" 2>err
+grep -q "is removed; what its bridge had recorded" err || fail "$(cat err)"
+[ ! -e "/sys/block/${device#/dev/}" ] || fail "$device is still there"
+# Nobody takes away what is served.
+attach a.ublk
+mv run elsewhere
+expect_status 1 timeout 60 ublk-img detach --force "$device" 2>err
+grep -q "no such device" err || fail "$(cat err)"
+mv elsewhere run
+detach "$device"
+
 echo "--- all at once"
 for i in 1 2 3; do
 	ublk-img create "c$i.ublk" 256M
