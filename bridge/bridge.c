@@ -27,6 +27,7 @@
 #include "bridge/process.h"
 #include "bridge/runtime_dir.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "engine/engine.h"
 #include "engine/pool.h"
@@ -112,11 +113,9 @@ static void *run_maintenance(void *arg)
 
 	pthread_mutex_lock(&b->lock);
 	while (!b->maintenance_ends) {
-		struct timespec until;
+		const struct timespec until = clock_after_ms(1000);
 		errint_t err;
 
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec++;
 		pthread_cond_timedwait(&b->changed, &b->lock, &until);
 		if (b->maintenance_ends)
 			break;

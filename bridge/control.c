@@ -13,11 +13,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bridge/control_link.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 enum {
@@ -129,10 +129,8 @@ static void *run_commands(void *arg)
 /* False when the thread did not do it in time.  Lock held. */
 static bool wait_done(struct control *c, unsigned seconds)
 {
-	struct timespec until;
+	const struct timespec until = clock_after_ms(seconds * 1000ull);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += seconds;
 	while (c->posted)
 		if (pthread_cond_timedwait(&c->changed, &c->lock, &until) == ETIMEDOUT)
 			return !c->posted;

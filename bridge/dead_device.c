@@ -7,9 +7,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "bridge/control.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 /* In the upper half, so that other servers' devices are not taken for ours. */
@@ -40,7 +40,6 @@ static bool is_alive(int32_t pid)
 /* The driver takes its time to notice that a bridge has gone.  False: it is not such a device. */
 static bool wait_dead(struct control *control, uint32_t id)
 {
-	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
 	struct ublksrv_ctrl_dev_info info = {.dev_id = 0};
 
 	for (unsigned ms = 0; ms < DEAD_MS; ms += POLL_MS) {
@@ -48,7 +47,7 @@ static bool wait_dead(struct control *control, uint32_t id)
 			return false;
 		if (info.state == UBLK_S_DEV_DEAD)
 			return true;
-		nanosleep(&pause, NULL);
+		clock_sleep_ms(POLL_MS);
 	}
 	log_warn("/dev/ublkb%" PRIu32 " still answers %d seconds after its bridge was killed", id,
 		 DEAD_MS / 1000);
@@ -77,7 +76,6 @@ static bool is_orphan(const struct ublksrv_ctrl_dev_info *info)
 
 static errint_t force(struct control *control, uint32_t id)
 {
-	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
 	struct ublksrv_ctrl_dev_info info = {.dev_id = 0};
 	errint_t err = 0;
 
@@ -92,7 +90,7 @@ static errint_t force(struct control *control, uint32_t id)
 			return control_delete(control, id);
 		if (!err && !is_ours(&info, is_alive))
 			return -ENOENT;
-		nanosleep(&pause, NULL);
+		clock_sleep_ms(POLL_MS);
 	}
 	return -ENOENT;
 }

@@ -8,43 +8,32 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 
 /* --- time ---------------------------------------------------------------------------------------
  */
 
-static int64_t now_ms(void)
+/* When a wait of @timeout_ms ends; UINT64_MAX: never. */
+static uint64_t deadline(int timeout_ms)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	return timeout_ms < 0 ? UINT64_MAX : clock_ms() + (uint64_t)timeout_ms;
 }
 
-/* When a wait of @timeout_ms ends; INT64_MAX: never. */
-static int64_t deadline(int timeout_ms)
-{
-	return timeout_ms < 0 ? INT64_MAX : now_ms() + timeout_ms;
-}
-
-static errint_t wait_for(int sock, short events, int64_t until)
+static errint_t wait_for(int sock, short events, uint64_t until)
 {
 	for (;;) {
 		struct pollfd p = {.fd = sock, .events = events};
-		int64_t left = until == INT64_MAX ? -1 : until - now_ms();
-		int n;
+		uint64_t now = clock_ms(), left = now < until ? until - now : 0;
+		int n = poll(&p, 1, left > 1000000 ? 1000000 : (int)left);
 
-		if (left < -1 || (left < 0 && until != INT64_MAX))
-			left = 0;
-		n = poll(&p, 1, left > 1000000 ? 1000000 : (int)left);
 		if (n > 0)
 			return 0;
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		if (n == 0 && until != INT64_MAX && now_ms() >= until)
+		if (n == 0 && clock_ms() >= until)
 			return -ETIMEDOUT;
 	}
 }
@@ -132,7 +121,7 @@ static errint_t parse_line(struct message_stream *s, size_t len, json_t **msg)
 
 errint_t message_receive(struct message_stream *s, int timeout_ms, json_t **msg, int *out_fd)
 {
-	int64_t until = deadline(timeout_ms);
+	uint64_t until = deadline(timeout_ms);
 	CLEANUP(close) int fd = -1;
 	errint_t err;
 
@@ -180,7 +169,7 @@ static ssize_t send_some(int sock, char *bytes, size_t len, int fd)
 
 errint_t message_send(int sock, int timeout_ms, const json_t *msg, int fd)
 {
-	int64_t until = deadline(timeout_ms);
+	uint64_t until = deadline(timeout_ms);
 	CLEANUP(free) char *text = json_dumps(msg, JSON_COMPACT);
 	size_t len, done = 0;
 

@@ -8,8 +8,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common/clock.h"
 
 enum { LINE_LEN = 6144 }; /* a message of the log is shorter */
 
@@ -42,14 +43,6 @@ void report_message(int fd, enum log_level level, const char *message)
 void report_ready(int fd, const char *device)
 {
 	send_line(fd, READY, device);
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* What came of the report so far. */
@@ -95,11 +88,11 @@ static void take_lines(struct reader *r, char device[REPORT_DEVICE_MAX])
 errint_t report_wait(int fd, unsigned seconds, char device[REPORT_DEVICE_MAX])
 {
 	struct reader r = {.len = 0};
-	int64_t until = now_ms() + (int64_t)seconds * 1000;
+	uint64_t until = clock_ms() + seconds * 1000ull;
 
 	while (!r.ready) {
 		struct pollfd p = {.fd = fd, .events = POLLIN};
-		int64_t left = until - now_ms();
+		int64_t left = (int64_t)(until - clock_ms());
 		ssize_t n;
 
 		if (left <= 0)

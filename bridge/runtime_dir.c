@@ -10,10 +10,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 /* Enough for every bridge of a machine to end between two tries. */
@@ -103,12 +103,10 @@ static bool still_there(int dir, const char *path, int fd)
 /* As flock(), waiting. */
 static bool lock_within(int fd, unsigned wait_ms)
 {
-	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
-
 	for (unsigned ms = 0; flock(fd, LOCK_EX | LOCK_NB); ms += POLL_MS) {
 		if (errno != EWOULDBLOCK || ms >= wait_ms)
 			return false;
-		nanosleep(&pause, NULL);
+		clock_sleep_ms(POLL_MS);
 	}
 	return true;
 }

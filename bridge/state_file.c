@@ -14,10 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/json_build.h"
 #include "common/log.h"
 
@@ -290,8 +290,6 @@ static errint_t write_all(int fd, const char *text, const char *device)
  * done with it.  *lock is -1 when there is nothing. */
 static errint_t lock_old(int dir, const char *name, int *lock)
 {
-	const struct timespec pause = {.tv_nsec = 10000000};
-
 	for (unsigned i = 0; i < OLD_TRIES; i++) {
 		CLEANUP(close) int fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 
@@ -301,7 +299,7 @@ static errint_t lock_old(int dir, const char *name, int *lock)
 			*lock = steal_fd(&fd);
 			return 0;
 		}
-		nanosleep(&pause, NULL);
+		clock_sleep_ms(10);
 	}
 	return log_fail(-EBUSY, "%s is in use by another process", name);
 }

@@ -9,10 +9,10 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 bool supervisor_may_start(struct supervisor_budget *b, int64_t now)
@@ -26,14 +26,6 @@ bool supervisor_may_start(struct supervisor_budget *b, int64_t now)
 	if (b->used < SUPERVISOR_STARTS)
 		b->used++;
 	return true;
-}
-
-static int64_t now_seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec;
 }
 
 static errint_t start(const struct supervised *s, const struct device_state *takeover, pid_t *child)
@@ -85,7 +77,7 @@ errint_t supervisor_run(const struct supervised *s)
 	err = start(s, NULL, &child);
 	s->started(s->arg);
 	while (!err && wait_dead(s, child, &state, &err)) {
-		if (!supervisor_may_start(&budget, now_seconds()))
+		if (!supervisor_may_start(&budget, (int64_t)(clock_ms() / 1000)))
 			return log_fail(-EAGAIN,
 					"%s: its bridge has died %d times within %d seconds and is "
 					"not started again; \"ublk-img recover %s\" does",

@@ -25,7 +25,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bridge/dead_device.h"
@@ -35,6 +34,7 @@
 #include "bridge/ublk_device_priv.h"
 #include "bridge/write_out.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 enum {
@@ -46,21 +46,6 @@ enum {
 
 /* --- waiting for nodes --------------------------------------------------------------------------
  */
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void sleep_ms(unsigned ms)
-{
-	const struct timespec t = {.tv_nsec = ms * 1000000L};
-
-	nanosleep(&t, NULL);
-}
 
 /* Opens the node at @path when it is there and is device @number of type @type (S_IFCHR, S_IFBLK):
  * a node of an older device of that name may still be there. */
@@ -79,28 +64,28 @@ static errint_t open_node(const char *path, mode_t type, dev_t number, int flags
 /* The same, waiting: udev makes the node, and may change its owner afterwards. */
 static errint_t wait_node(const char *path, mode_t type, dev_t number, int flags, int *fd)
 {
-	uint64_t until = now_ms() + NODE_SECONDS * 1000;
+	uint64_t until = clock_ms() + NODE_SECONDS * 1000;
 	errint_t err;
 
 	for (;;) {
 		err = open_node(path, type, number, flags, fd);
 		if (!err)
 			return 0;
-		if (now_ms() >= until)
+		if (clock_ms() >= until)
 			return log_err(err,
 				       "%s (device %u:%u) cannot be opened within %d s; is /dev a "
 				       "devtmpfs, or kept by udev?",
 				       path, major(number), minor(number), NODE_SECONDS);
-		sleep_ms(POLL_MS);
+		clock_sleep_ms(POLL_MS);
 	}
 }
 
 static void wait_gone(const char *path)
 {
-	uint64_t until = now_ms() + GONE_SECONDS * 1000;
+	uint64_t until = clock_ms() + GONE_SECONDS * 1000;
 
-	while (!access(path, F_OK) && now_ms() < until)
-		sleep_ms(POLL_MS);
+	while (!access(path, F_OK) && clock_ms() < until)
+		clock_sleep_ms(POLL_MS);
 }
 
 /* --- making

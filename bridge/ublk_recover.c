@@ -17,11 +17,11 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bridge/params.h"
 #include "bridge/ublk_device_priv.h"
+#include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
 
@@ -31,21 +31,6 @@ enum {
 	IDLE_MS = 10000,     /* of it, for the driver's own waiting */
 	POLL_MS = 10,
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static void sleep_ms(unsigned ms)
-{
-	const struct timespec t = {.tv_nsec = ms * 1000000L};
-
-	nanosleep(&t, NULL);
-}
 
 /* ---- taking back ------------------------------------------------------------------------- */
 
@@ -75,7 +60,7 @@ static errint_t check_device(struct control *c, uint32_t id, uint64_t mark)
 
 errint_t ublk_device_wait_quiesced(struct control *c, uint32_t id, uint64_t mark)
 {
-	uint64_t until = now_ms() + QUIESCED_MS;
+	uint64_t until = clock_ms() + QUIESCED_MS;
 	errint_t err;
 
 	do {
@@ -85,8 +70,8 @@ errint_t ublk_device_wait_quiesced(struct control *c, uint32_t id, uint64_t mark
 		err = control_start_recovery(c, id);
 		if (err != -EBUSY)
 			return err;
-		sleep_ms(POLL_MS);
-	} while (now_ms() < until);
+		clock_sleep_ms(POLL_MS);
+	} while (clock_ms() < until);
 	return log_fail(err,
 			"/dev/ublkb%" PRIu32 ": the kernel still waits for the end of its former "
 			"bridge after %d s, which may have requests under way on storage that does "
@@ -181,7 +166,7 @@ static bool wait_queues(struct ublk_device *u, unsigned *ended, unsigned ms)
  */
 static errint_t drain(struct ublk_device *u)
 {
-	uint64_t until = now_ms() + DRAIN_MS;
+	uint64_t until = clock_ms() + DRAIN_MS;
 	unsigned ended = 0;
 	errint_t err;
 
@@ -191,7 +176,7 @@ static errint_t drain(struct ublk_device *u)
 			return err;
 		if (wait_queues(u, &ended, POLL_MS))
 			return 0;
-	} while (now_ms() < until);
+	} while (clock_ms() < until);
 	return log_fail(-ETIMEDOUT, "%s: requests that are under way do not come to an end in %d s",
 			u->dev.path, DRAIN_MS / 1000);
 }

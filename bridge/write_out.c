@@ -16,11 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bridge/block_devices.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 struct work {
@@ -105,8 +105,7 @@ void write_out(const char *path, unsigned seconds)
 			free_work(w);
 		return;
 	}
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += seconds;
+	until = clock_after_ms(seconds * 1000ull);
 	pthread_mutex_lock(&w->lock);
 	while (!w->done && pthread_cond_timedwait(&w->changed, &w->lock, &until) != ETIMEDOUT)
 		;

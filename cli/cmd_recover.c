@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bridge/awaiting.h"
 #include "bridge/client.h"
@@ -13,6 +12,7 @@
 #include "cli/options.h"
 #include "cli/take_back.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 #define DYING_MS 30000
@@ -66,12 +66,11 @@ static errint_t not_awaiting(const char *what)
 /* A process that was killed needs a moment to end. */
 static errint_t find_one(const char *what, struct device_state **s)
 {
-	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
 	errint_t err = -EAGAIN;
 
 	for (unsigned i = 0; err == -EAGAIN && i < DYING_MS / POLL_MS; i++) {
 		if (i)
-			nanosleep(&pause, NULL);
+			clock_sleep_ms(POLL_MS);
 		err = awaiting_find(what, s);
 		if (err == -ENOENT)
 			err = not_awaiting(what);

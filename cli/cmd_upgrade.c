@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "bridge/awaiting.h"
 #include "bridge/client.h"
@@ -13,6 +12,7 @@
 #include "cli/options.h"
 #include "cli/take_back.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 /* Each of the steps of handing over is bounded by itself. */
@@ -54,8 +54,6 @@ static errint_t check(struct bridge_client *c, const json_t *views, bool force)
 /* A bridge that was run by a service manager is started again by that. */
 static errint_t wait_return(const char *device, long old)
 {
-	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
-
 	for (unsigned i = 0; i < RETURN_SECONDS * 1000 / POLL_MS; i++) {
 		CLEANUP(client) struct bridge_client c;
 		errint_t err = client_find(device, &c);
@@ -64,7 +62,7 @@ static errint_t wait_return(const char *device, long old)
 			return 0;
 		if (err && err != -ENOENT)
 			return err;
-		nanosleep(&pause, NULL);
+		clock_sleep_ms(POLL_MS);
 	}
 	return log_fail(
 		-ETIMEDOUT,
@@ -76,12 +74,11 @@ static errint_t wait_return(const char *device, long old)
 /* The connection ends before the process does. */
 static errint_t wait_awaiting(const char *device, struct device_state **state)
 {
-	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
 	errint_t err = -ENOENT;
 
 	for (unsigned i = 0; err == -ENOENT && i < GONE_MS / POLL_MS; i++) {
 		if (i)
-			nanosleep(&pause, NULL);
+			clock_sleep_ms(POLL_MS);
 		err = awaiting_find(device, state);
 	}
 	return err;

@@ -13,9 +13,9 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 
 enum {
@@ -52,14 +52,6 @@ static const struct freeze_ops kernel_ops = {
 
 /* ---- both processes ------------------------------------------------------------------------ */
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* Thaws those of @frozen.  -ETIMEDOUT: one was not frozen any more. */
 static void thaw(const struct freeze_opts *o, uint64_t frozen, struct news *news)
 {
@@ -89,7 +81,7 @@ static void freeze(const struct freeze_opts *o, struct news *news)
 static bool wait_end(int sock, uint64_t until)
 {
 	struct pollfd p = {.fd = sock, .events = POLLIN};
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 
 	/* With all signals blocked nothing interrupts it. */
 	return poll(&p, 1, now < until ? (int)(until - now) : 0) != 0;
@@ -108,7 +100,7 @@ static void run(const struct freeze_opts *o, int sock)
 
 	for (unsigned i = 0; i < o->n; i++)
 		o->ops->sync(o->fs[i].fd); /* whoever writes need not wait for it later */
-	until = now_ms() + o->ms;
+	until = clock_ms() + o->ms;
 	freeze(o, &news);
 	if (news.err) {
 		thaw(o, news.frozen, &ignored);
@@ -145,11 +137,11 @@ enum answer { TOLD, SILENT, DEAD };
 static enum answer listen_to(const struct freezer *f, int ms, struct news *news)
 {
 	struct pollfd p = {.fd = f->sock, .events = POLLIN};
-	uint64_t until = now_ms() + (uint64_t)ms;
+	uint64_t until = clock_ms() + (uint64_t)ms;
 	int n;
 
 	do {
-		uint64_t now = now_ms();
+		uint64_t now = clock_ms();
 
 		n = poll(&p, 1, now < until ? (int)(until - now) : 0);
 	} while (n < 0 && errno == EINTR);

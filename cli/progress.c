@@ -13,10 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/size.h"
 #include "cli/terminal.h"
+#include "common/clock.h"
 
 enum {
 	FIRST_NS = 1000000000, /* nothing is shown before */
@@ -45,12 +45,7 @@ void progress_set_clock(uint64_t (*now)(void))
 
 static uint64_t now_ns(void)
 {
-	struct timespec t;
-
-	if (test_clock)
-		return test_clock();
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return test_clock ? test_clock() : clock_ns();
 }
 
 struct progress *progress_begin(enum progress_mode mode, const char *what, uint64_t total)

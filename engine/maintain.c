@@ -3,6 +3,7 @@
 
 #include <malloc.h>
 
+#include "common/clock.h"
 #include "engine/core.h"
 #include "image/snapshot.h"
 #include "image/txn.h"
@@ -59,11 +60,11 @@ static errint_t repack(struct engine *e, unsigned age, unsigned ms)
 /* For a part of each second; whoever waits for the end of a deletion calls snapshot_reclaim(). */
 static errint_t reclaim(struct engine *e)
 {
-	uint64_t until = now_ms() + RECLAIM_MS;
+	uint64_t until = clock_ms() + RECLAIM_MS;
 	bool more = true;
 	errint_t err = 0;
 
-	while (!err && more && now_ms() < until)
+	while (!err && more && clock_ms() < until)
 		err = snapshot_reclaim(e->im, RECLAIM_STEPS, &more);
 	return err;
 }

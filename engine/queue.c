@@ -12,9 +12,9 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/container_of.h"
 #include "common/log.h"
 #include "engine/queue_priv.h"
@@ -27,14 +27,6 @@ _Static_assert(_Alignof(struct seg_io) >= 1 << TAG_BITS, "room for a tag");
 struct bounce {
 	struct bounce *next;
 };
-
-static uint64_t microseconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* ---- figures ---------------------------------------------------------------------------- */
 
@@ -650,7 +642,7 @@ errint_t engine_queue_turn(struct engine_queue *q)
 
 	if (res < 0 && !transient(res))
 		return log_err(res, "io_uring failed");
-	q->now = q->turns++ % TIMED_TURNS ? 0 : microseconds();
+	q->now = q->turns++ % TIMED_TURNS ? 0 : clock_us();
 	q->done_at = 0;
 	q->turning = true;
 	io_uring_for_each_cqe(&q->ring, head, cqe)
@@ -689,9 +681,9 @@ bool queue_bounce(struct engine_req *r)
 static uint64_t done_time(struct engine_queue *q)
 {
 	if (!q->turning)
-		return microseconds();
+		return clock_us();
 	if (!q->done_at)
-		q->done_at = q->now ? q->now : microseconds();
+		q->done_at = q->now ? q->now : clock_us();
 	return q->done_at;
 }
 
@@ -751,7 +743,7 @@ void engine_queue_submit(struct engine_queue *q, struct engine_req *r)
 	r->result = 0;
 	r->done = 0;
 	r->flush = r->dsync = r->copied_in = false;
-	r->start = q->turning ? q->now : microseconds();
+	r->start = q->turning ? q->now : clock_us();
 	q->active++;
 	COUNT_HERE(q, requests[r->op], 1);
 	COUNT_HERE(q, bytes[r->op], r->len);

@@ -11,8 +11,8 @@
 
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "engine/core.h"
 #include "image/checksum.h"
@@ -314,19 +314,11 @@ static size_t take_old(struct repacker *r, unsigned age)
 	return n;
 }
 
-static uint64_t milliseconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 errint_t repacker_run(struct repacker *r, struct engine_thread *t, unsigned age, unsigned ms,
 		      bool *more)
 {
 	const unsigned round = ROUND_BYTES >> t->e->geo.cluster_shift;
-	const uint64_t end = milliseconds() + ms;
+	const uint64_t end = clock_ms() + ms;
 	errint_t err = 0;
 
 	*more = false;
@@ -337,7 +329,7 @@ errint_t repacker_run(struct repacker *r, struct engine_thread *t, unsigned age,
 
 	size_t n = take_old(r, age), at = 0;
 
-	while (at < n && !err && (!ms || milliseconds() < end)) {
+	while (at < n && !err && (!ms || clock_ms() < end)) {
 		unsigned some = n - at < round ? (unsigned)(n - at) : round;
 
 		struct outcome o = {0};

@@ -18,9 +18,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/room.h"
@@ -148,18 +148,6 @@ static errint_t start_worker(struct session *s, struct worker *w)
 
 /* ---- end --------------------------------------------------------------------------------- */
 
-/* Until @ms from now, on the clock that pthread_clockjoin_np() is given. */
-static struct timespec after_ms(unsigned ms)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_nsec += ms * 1000000L;
-	t.tv_sec += t.tv_nsec / 1000000000;
-	t.tv_nsec %= 1000000000;
-	return t;
-}
-
 /*
  * Wait for @w to end, until @ms milliseconds from now.  A signal that comes just before read() is
  * lost, so it is sent until it has done its work.
@@ -167,7 +155,7 @@ static struct timespec after_ms(unsigned ms)
 static bool join_worker(struct worker *w, unsigned ms)
 {
 	for (unsigned waited = 0; waited <= ms; waited += WAKE_INTERVAL_MS) {
-		struct timespec until = after_ms(WAKE_INTERVAL_MS);
+		struct timespec until = clock_after_ms(WAKE_INTERVAL_MS);
 
 		pthread_kill(w->thread, WAKE_SIGNAL);
 		if (!pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, &until)) {

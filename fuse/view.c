@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/room.h"
 #include "fuse/view_priv.h"
@@ -103,14 +104,7 @@ void view_thread_shrink(struct view_thread *t)
 
 static bool is_fresh(const struct view *v)
 {
-	struct timespec now;
-
-	if (!v->info)
-		return false;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (now.tv_sec - v->info_when.tv_sec) * 1000000000LL + now.tv_nsec -
-		       v->info_when.tv_nsec <
-	       1000000000LL;
+	return v->info && clock_ms() - v->info_when < 1000;
 }
 
 static errint_t make_info(struct view *v, json_t **out)
@@ -122,7 +116,7 @@ static errint_t make_info(struct view *v, json_t **out)
 		return err;
 	json_decref(v->info);
 	v->info = doc;
-	clock_gettime(CLOCK_MONOTONIC, &v->info_when);
+	v->info_when = clock_ms();
 	*out = json_incref(doc);
 	return 0;
 }

@@ -83,8 +83,8 @@ struct view {
 
 	/* Held while the document is made: who comes meanwhile wants the same one. */
 	pthread_mutex_t info_lock;
-	json_t *info;		   /* NULL: not yet */
-	struct timespec info_when; /* CLOCK_MONOTONIC */
+	json_t *info;	    /* NULL: not yet */
+	uint64_t info_when; /* clock_ms() */
 
 	pthread_mutex_t snapshots_lock; /* before the image's locks: the list, users of what is in
 					   it, and facts */

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "image/checkpoint.h"
 #include "image/core.h"
@@ -274,7 +275,7 @@ static void retire(struct image *im, struct ckpt *c)
 	im->stats.datasyncs++;
 	im->stats.dsync_writes += 2;
 	im->stats.meta_bytes_written += (c->buf.n + 2) * (uint64_t)UNIT_SIZE;
-	im->txns.last_ckpt_ms = now_ms();
+	im->txns.last_ckpt_ms = clock_ms();
 	alloc_trim(im);
 }
 

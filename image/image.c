@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "common/checked.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "image/checkpoint.h"
 #include "image/checksum.h"
@@ -592,7 +593,7 @@ errint_t image_maintain(struct image *im)
 	if (im->read_only)
 		return 0;
 	pthread_mutex_lock(&im->lock);
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 	bool vj_full = im->vj && vj_room(im->vj) < im->vj->slots / 4;
 	bool old_records = im->txns.open.n && (now - im->txns.last_commit_ms >= COMMIT_MS ||
 					       im->txns.open.n >= TXN_SOON_RECORDS || vj_full);

@@ -15,21 +15,13 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "image/checksum.h"
 #include "image/core.h"
 #include "image/limbo.h"
 #include "image/vj_priv.h"
-
-uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 errint_t txn_open(struct image *im, uint64_t seq)
 {
@@ -40,7 +32,7 @@ errint_t txn_open(struct image *im, uint64_t seq)
 	t->open.cap = t->closing.cap = TXN_FULL_RECORDS;
 	t->open.rec = malloc(t->open.cap * sizeof(*t->open.rec));
 	t->closing.rec = malloc(t->closing.cap * sizeof(*t->closing.rec));
-	t->last_commit_ms = t->last_ckpt_ms = now_ms();
+	t->last_commit_ms = t->last_ckpt_ms = clock_ms();
 	return t->open.rec && t->closing.rec ? 0 : -ENOMEM;
 }
 
@@ -416,7 +408,7 @@ errint_t txn_write_closed(struct image *im, uint64_t pos)
 	SCOPED_LOCK(&im->lock);
 	if (!err)
 		err = closed_durable(im);
-	im->txns.last_commit_ms = now_ms();
+	im->txns.last_commit_ms = clock_ms();
 	return err ? image_fail(im, err, "a transaction could not be made durable") : 0;
 }
 

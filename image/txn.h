@@ -123,8 +123,6 @@ MUST_CHECK errint_t txn_commit(struct image *im);
 MUST_CHECK errint_t txn_close_open(struct image *im, uint64_t *pos);  /* lock held */
 MUST_CHECK errint_t txn_write_closed(struct image *im, uint64_t pos); /* lock not held */
 
-uint64_t now_ms(void);
-
 MUST_CHECK errint_t txn_open(struct image *im, uint64_t seq);
 void txn_close(struct image *im);
 

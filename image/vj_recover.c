@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "image/core.h"
 #include "image/limbo.h"
@@ -68,10 +69,10 @@ errint_t image_vj_start(struct image *im, int dir, uint32_t device)
 
 errint_t recover_lock(struct image *im, const struct vj_recover *r)
 {
-	uint64_t end = now_ms() + (r->lock_ms ? r->lock_ms : LOCK_MS);
+	uint64_t end = clock_ms() + (r->lock_ms ? r->lock_ms : LOCK_MS);
 	errint_t err;
 
-	while ((err = store_try_lock(im->st, STORE_LOCK_EXCLUSIVE)) == -EBUSY && now_ms() < end) {
+	while ((err = store_try_lock(im->st, STORE_LOCK_EXCLUSIVE)) == -EBUSY && clock_ms() < end) {
 		if (RULE_BROKEN(im, late_write))
 			return 0;
 		if (im->wait)
