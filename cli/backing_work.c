@@ -20,26 +20,46 @@ static void show(void *arg, uint64_t done, uint64_t total)
 	progress_update(p, done);
 }
 
-errint_t backing_work_here(struct image *im, backing_work_fn work, enum progress_mode mode,
-			   const char *what, struct work_result *res)
-{
-	CLEANUP(progress) struct progress *progress = NULL;
-	struct work_opts opts = {.progress = show};
+/* An engine on it, and what the work on that shows. */
+struct here {
 	struct engine *engine;
-	errint_t err = image_file_engine(im, &engine);
+	struct progress *progress;
+	struct work_opts opts;
+};
+
+static errint_t begin(struct here *h, struct image *im, enum progress_mode mode, const char *what)
+{
+	errint_t err = image_file_engine(im, &h->engine);
 
 	if (err)
 		return err;
-	progress = progress_begin(mode, what, image_size(im));
-	opts.arg = progress;
-	err = work(engine, &opts, res);
-	engine_free(engine);
+	h->progress = progress_begin(mode, what, image_size(im));
+	h->opts = (struct work_opts){.progress = show, .arg = h->progress};
+	return 0;
+}
+
+static errint_t end(struct here *h, errint_t err)
+{
+	engine_free(h->engine);
+	progress_end(h->progress);
 	return err;
 }
 
-errint_t backing_flatten(struct engine *e, const struct work_opts *opts, struct work_result *res)
+errint_t backing_commit_here(struct image *im, enum progress_mode mode, struct work_result *res)
 {
-	return engine_rebase(e, NULL, NULL, opts, res);
+	struct here h;
+	errint_t err = begin(&h, im, mode, "commit");
+
+	return err ? err : end(&h, engine_commit(h.engine, &h.opts, res));
+}
+
+errint_t backing_rebase_here(struct image *im, struct backing *to, const struct backing_ref *ref,
+			     enum progress_mode mode, struct work_result *res)
+{
+	struct here h;
+	errint_t err = begin(&h, im, mode, "rebase");
+
+	return err ? err : end(&h, engine_rebase(h.engine, to, ref, &h.opts, res));
 }
 
 /* ---- one that is attached ------------------------------------------------------------------ */
@@ -63,7 +83,15 @@ static bool is_ending(void *arg)
 	return bridge_is_ending(arg);
 }
 
-static errint_t work_there(struct bridge *b, backing_work_fn work, json_t **result)
+static errint_t flatten(struct engine *e, const struct work_opts *opts, struct work_result *res)
+{
+	return engine_rebase(e, NULL, NULL, opts, res);
+}
+
+static errint_t work_there(struct bridge *b,
+			   errint_t (*work)(struct engine *e, const struct work_opts *opts,
+					    struct work_result *res),
+			   json_t **result)
 {
 	const struct work_opts opts = {.stop = is_ending, .arg = b};
 	struct work_result res;
@@ -91,7 +119,7 @@ errint_t bridge_commit(void *arg, struct socket_request *rq, json_t **result)
 errint_t bridge_flatten(void *arg, struct socket_request *rq, json_t **result)
 {
 	(void)rq;
-	return work_there(arg, backing_flatten, result);
+	return work_there(arg, flatten, result);
 }
 
 /* -------------------------------------------------------------------------------------------- */

@@ -7,17 +7,14 @@
 #include "cli/progress.h"
 #include "engine/commit.h"
 
-typedef errint_t (*backing_work_fn)(struct engine *e, const struct work_opts *opts,
-				    struct work_result *res);
+/* engine_commit() of an image that is open here, showing progress. */
+MUST_CHECK errint_t backing_commit_here(struct image *im, enum progress_mode mode,
+					struct work_result *res);
 
-/* Does @work on an image that is open here, showing progress. */
-MUST_CHECK errint_t backing_work_here(struct image *im, backing_work_fn work,
-				      enum progress_mode mode, const char *what,
-				      struct work_result *res);
-
-/* engine_rebase() to no backing. */
-MUST_CHECK errint_t backing_flatten(struct engine *e, const struct work_opts *opts,
-				    struct work_result *res);
+/* engine_rebase() of one, showing progress. */
+MUST_CHECK errint_t backing_rebase_here(struct image *im, struct backing *to,
+					const struct backing_ref *ref, enum progress_mode mode,
+					struct work_result *res);
 
 /* Has a bridge do it: method "commit" or "flatten", without parameters, {"bytes": N, "left": N}. */
 MUST_CHECK errint_t backing_work_ask(struct bridge_client *c, const char *method,

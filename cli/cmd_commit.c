@@ -31,8 +31,7 @@ static errint_t commit(struct invocation *inv, struct work_result *res)
 		return err ? err : backing_work_ask(&c, "commit", res);
 	err = image_file_open(what, true, &f);
 	if (!err)
-		err = backing_work_here(f.image, engine_commit, (enum progress_mode)o->progress,
-					"commit", res);
+		err = backing_commit_here(f.image, (enum progress_mode)o->progress, res);
 	return err ? err : image_file_close(&f);
 }
 

@@ -22,7 +22,7 @@ struct rebase_opts {
 	bool none, unsafe, json;
 };
 
-/* ---- only the reference -------------------------------------------------------------------- */
+/* ---- only the reference (--unsafe) --------------------------------------------------------- */
 
 static errint_t drop(struct image *im)
 {
@@ -47,25 +47,7 @@ static errint_t refer(struct image *im, struct backing_ref *ref)
 	return image_set_backing(im, ref);
 }
 
-/* ---- safely -------------------------------------------------------------------------------- */
-
-static errint_t move(struct invocation *inv, struct image *im, struct backing *to,
-		     const struct backing_ref *ref, struct work_result *res)
-{
-	const struct rebase_opts *o = inv->opts;
-	struct engine *engine;
-	errint_t err;
-
-	if (!to)
-		return backing_work_here(im, backing_flatten, (enum progress_mode)o->progress,
-					 "rebase", res);
-	err = image_file_engine(im, &engine);
-	if (err)
-		return err;
-	err = engine_rebase(engine, to, ref, NULL, res);
-	engine_free(engine);
-	return err;
-}
+/* -------------------------------------------------------------------------------------------- */
 
 static errint_t rebase_here(struct invocation *inv, struct work_result *res)
 {
@@ -83,7 +65,8 @@ static errint_t rebase_here(struct invocation *inv, struct work_result *res)
 	if (err)
 		return err;
 	if (!o->unsafe)
-		err = move(inv, f.image, to, to ? &ref : NULL, res);
+		err = backing_rebase_here(f.image, to, to ? &ref : NULL,
+					  (enum progress_mode)o->progress, res);
 	else
 		err = to ? refer(f.image, &ref) : drop(f.image);
 	if (!err)
