@@ -8,6 +8,7 @@
 #include "bridge/awaiting.h"
 #include "bridge/client.h"
 #include "cli/commands.h"
+#include "cli/device_work.h"
 #include "cli/json_output.h"
 #include "cli/options.h"
 #include "cli/take_back.h"
@@ -157,14 +158,12 @@ static errint_t run_recover(struct invocation *inv)
 {
 	const struct recover_opts *o = inv->opts;
 	struct found f = {.count = 0};
-	errint_t err;
+	errint_t err = device_usage(inv, o->all);
 
-	if (o->all != !inv->nargs)
-		return usage_error(inv, "give either DEVICE, IMAGE or NAME, or --all");
+	if (err)
+		return err;
 	if (o->all && o->foreground)
 		return usage_error(inv, "--foreground is for one device, not for --all");
-	if (!o->all && !inv->args[0][0])
-		return usage_error(inv, "the name of a device cannot be empty");
 	err = find(o, o->all ? NULL : inv->args[0], &f);
 	if (!err)
 		err = recover(o, &f);

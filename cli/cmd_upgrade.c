@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
 
-#include <stdio.h>
-#include <string.h>
-
-#include "bridge/awaiting.h"
-#include "bridge/client.h"
 #include "cli/attached_view.h"
 #include "cli/commands.h"
-#include "cli/json_output.h"
+#include "cli/device_work.h"
 #include "cli/options.h"
 #include "cli/take_back.h"
 #include "common/cleanup.h"
@@ -21,16 +16,6 @@
 /* For the service manager to start the next bridge. */
 #define RETURN_SECONDS 90
 #define POLL_MS	       50
-
-struct upgrade_opts {
-	bool all, force, json;
-};
-
-struct upgrade {
-	bool force;
-	json_t *done; /* with --json: the devices */
-	errint_t err; /* the first */
-};
 
 static errint_t check(struct bridge_client *c, const json_t *views, bool force)
 {
@@ -97,11 +82,11 @@ static errint_t start_next(const char *device, bool foreground, long old)
 	return err ? err : take_back(state, state->restart);
 }
 
-static errint_t upgrade_one(struct upgrade *u, struct bridge_client *c)
+static errint_t upgrade_one(struct bridge_client *c, bool force)
 {
 	const char *device = client_text(c, "device");
 	json_t *views = attached_view_list(c);
-	errint_t err = check(c, views, u->force);
+	errint_t err = check(c, views, force);
 
 	if (!err)
 		err = client_call(c, "hand-over", NULL, -1, HAND_OVER_MS, NULL);
@@ -113,73 +98,29 @@ static errint_t upgrade_one(struct upgrade *u, struct bridge_client *c)
 	if (!err)
 		attached_view_unmount(views);
 	json_decref(views);
-	if (err)
-		return err;
-	log_info("%s has a new bridge", device);
-	if (u->done)
-		json_append_text(u->done, device);
-	return 0;
-}
-
-static bool visit(void *arg, struct bridge_client *c)
-{
-	struct upgrade *u = arg;
-	errint_t err = upgrade_one(u, c);
-
-	if (err && !u->err)
-		u->err = err;
-	return true;
-}
-
-static errint_t upgrade_named(struct upgrade *u, const char *what)
-{
-	CLEANUP(client) struct bridge_client c;
-	CLEANUP(free) struct device_state *state = NULL;
-	errint_t err = client_find(what, &c);
-
-	if (err != -ENOENT)
-		return err ? err : upgrade_one(u, &c);
-	err = awaiting_find(what, &state);
 	if (!err)
-		return log_fail(-ENOENT,
-				"%s has no bridge that could be upgraded: \"ublk-img recover %s\" "
-				"starts one",
-				state->device, state->device);
-	if (err != -ENOENT)
-		return err;
-	return log_fail(err,
-			"%s: no such device, image or name is attached; \"ublk-img list\" shows "
-			"what is",
-			what);
+		log_info("%s has a new bridge", device);
+	return err;
+}
+
+static errint_t refuse_awaiting(const struct device_state *s, bool force)
+{
+	(void)force;
+	return log_fail(
+		-ENOENT,
+		"%s has no bridge that could be upgraded: \"ublk-img recover %s\" starts one",
+		s->device, s->device);
 }
 
 static errint_t run_upgrade(struct invocation *inv)
 {
-	const struct upgrade_opts *o = inv->opts;
-	struct upgrade u = {.force = o->force};
-	json_t *doc = NULL;
-	errint_t err;
+	static const struct device_work work = {
+		.command = "upgrade",
+		.attached = upgrade_one,
+		.awaiting = refuse_awaiting,
+	};
 
-	if (o->all != !inv->nargs)
-		return usage_error(inv, "give either DEVICE, IMAGE or NAME, or --all");
-	if (!o->all && !inv->args[0][0])
-		return usage_error(inv, "the name of a device cannot be empty");
-	if (o->json) {
-		doc = json_document("upgrade");
-		u.done = json_array();
-	}
-	if (o->all) {
-		err = client_visit_all(visit, &u);
-		err = err ? err : u.err;
-	} else {
-		err = upgrade_named(&u, inv->args[0]);
-	}
-	if (o->json) {
-		json_put(doc, "devices", u.done);
-		if (json_print(doc) && !err)
-			err = -ENOMEM;
-	}
-	return err;
+	return device_work(inv, &work);
 }
 
 static const struct cmd_option options[] = {
@@ -187,16 +128,16 @@ static const struct cmd_option options[] = {
 		.name = "all",
 		.letter = 'a',
 		.set = option_flag,
-		.offset = offsetof(struct upgrade_opts, all),
+		.offset = offsetof(struct device_opts, all),
 		.help = "Upgrade the bridge of every device.",
 	},
 	{
 		.name = "force",
 		.set = option_flag,
-		.offset = offsetof(struct upgrade_opts, force),
+		.offset = offsetof(struct device_opts, force),
 		.help = "Also when views of the image are mounted: they end.",
 	},
-	OPTION_JSON(struct upgrade_opts),
+	OPTION_JSON(struct device_opts),
 	{.name = NULL},
 };
 
@@ -212,7 +153,7 @@ const struct command cmd_upgrade = {
 	.operands = "[DEVICE|IMAGE|NAME]",
 	.max_args = 1,
 	.options = options,
-	.opts_size = sizeof(struct upgrade_opts),
+	.opts_size = sizeof(struct device_opts),
 	.help = "Replaces the process that serves a device while the device is in use: programs that "
 		"use it, and file systems that are mounted, see a pause and no error.\n\n"
 		"From Linux 6.16 on the old process finishes what it has begun and closes the image "

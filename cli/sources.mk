@@ -59,6 +59,8 @@ cli_library_sources = \
 	%D%/delta.c \
 	%D%/delta.h \
 	%D%/delta_file.c \
+	%D%/device_work.c \
+	%D%/device_work.h \
 	%D%/disk.c \
 	%D%/disk.h \
 	%D%/freeze.c \

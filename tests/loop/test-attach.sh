@@ -143,13 +143,26 @@ attach a.ublk
 ublk-img detach "$device"
 ublk-img check --data a.ublk >/dev/null
 
-# Sectors of 4096 bytes; several at once; all go.
+# Sectors of 4096 bytes; several at once.
 ublk-img create --sector-size=4096 b.ublk 64M
 attach b.ublk
 [ "$(blockdev --getss "$device")" = 4096 ]
 attach a.ublk
 [ "$(ublk-img list --json | jq '.devices | length')" = 2 ]
-ublk-img detach --all
+# One that fails does not keep the others from it.
+expect_status 1 ublk-img upgrade --all --json >json 2>err
+"$validate" "$schemas/upgrade.json" <json
+[ "$(jq -c .devices json)" = '[]' ] || fail "$(cat json)"
+[ "$(grep -c 'cannot be handed over' err)" = 2 ] || fail "$(cat err)"
+devices=$(ublk-img list --json | jq -c '[.devices[].device] | sort')
+mkfs.ext4 -q "$device"
+mount "$device" mnt
+expect_status 1 ublk-img detach --all --json >json 2>err
+umount mnt
+"$validate" "$schemas/detach.json" <json
+[ "$(jq -c ".devices + [\"$device\"] | sort" json)" = "$devices" ] || fail "$(cat json err)"
+ublk-img detach --all --json >json
+[ "$(jq -c .devices json)" = "[\"$device\"]" ] || fail "$(cat json)"
 detached
 
 # In the foreground, as service managers run it.
