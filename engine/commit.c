@@ -118,14 +118,17 @@ static errint_t pass(struct commit *c)
 	return err;
 }
 
-/* What the image reads as beyond the backing are zeros, and so they are there. */
+/*
+ * What the image reads as beyond the backing are zeros, and so they are there.  A backing of which
+ * all shows may be smaller all the same: by a part of a sector, or by a rebase that was not safe.
+ */
 static errint_t show_all(struct commit *c)
 {
 	struct backing *b = c->e->backing;
 	uint64_t had = backing_size(b);
 	errint_t err;
 
-	if (c->ref.limit == c->size)
+	if (c->ref.limit == c->size && had >= c->size)
 		return 0;
 	err = backing_grow(b, c->size);
 	/* A raw file may have ended within a sector; what follows in there are zeros already. */

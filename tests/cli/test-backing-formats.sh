@@ -58,3 +58,27 @@ ublk-img commit new.ublk
 ublk-img convert --force -O raw new.ublk after.raw
 cmp before.raw after.raw
 cmp before.raw odd.raw
+
+# Nor is there room for its last sector.
+"$edit" a.ublk read 0 1048576 | head -c 1000001 >odd.raw
+ublk-img create --force --backing odd.raw new.ublk
+"$edit" new.ublk write 999936 512 5
+ublk-img convert --force -O raw new.ublk before.raw
+ublk-img commit new.ublk
+ublk-img convert --force -O raw new.ublk after.raw
+cmp before.raw after.raw
+cmp before.raw odd.raw
+
+# What is said to hold the same is smaller, and becomes as large as the disk.
+ublk-img create --force small.ublk 1M
+"$edit" small.ublk write 0 1048576 6
+"$edit" small.ublk read 0 1048576 >small.raw
+for small in small.raw small.ublk; do
+	ublk-img create --force --backing a.ublk new.ublk
+	ublk-img rebase --unsafe --backing $small new.ublk
+	"$edit" new.ublk write 3145728 65536 7
+	ublk-img convert --force -O raw new.ublk before.raw
+	ublk-img commit new.ublk
+	ublk-img compare --strict new.ublk before.raw >/dev/null
+	ublk-img compare --strict $small before.raw >/dev/null
+done
