@@ -304,6 +304,15 @@ static void test_committing(void **state)
 	make_raw("below.raw", SIZE - 512, 'a');
 	assert_refused_for(try_open(&ref, 'a'), -ESTALE, "its size was");
 
+	/* One that ends within a sector shows all of that, and is to be made as large only then. */
+	make_raw("below.raw", SIZE - 1, 'a');
+	ref = ref_to("below.raw", BACKING_RAW, NULL);
+	ref.committing = true;
+	assert_int_equal(ref.limit, SIZE);
+	assert_int_equal(try_open(&ref, 'a'), 0);
+	make_raw("below.raw", SIZE - 2, 'a');
+	assert_refused_for(try_open(&ref, 'a'), -ESTALE, "its size was");
+
 	make_image("below.ublk", NULL);
 	ref = ref_to("below.ublk", BACKING_UBLK_IMG, NULL);
 	ref.committing = true;
