@@ -232,6 +232,15 @@ struct run {
 /* Is @err of an @op that has ended what an injected error or the lack of space may lead to? */
 bool run_may_fail(const struct run *r, enum op op, errint_t err);
 
+/* The image has met an error after which nothing is written any more. */
+bool run_stopped(const struct run *r);
+
+/* A change of the disk's size to @size begins.  Returns false when the image has stopped: then it
+ * has to fail, and leave what is on disk alone. */
+bool run_resize_begin(struct run *r, uint64_t size);
+/* It has ended; @begun: what run_resize_begin() said. */
+void run_resize_end(struct run *r, bool begun, errint_t err);
+
 /* Start a random operation, if one fits now. */
 void run_random_op(struct run *r);
 
