@@ -168,7 +168,7 @@ static void late_task(void *arg)
 	struct world *w = arg;
 
 	do
-		for (uint64_t n = rng_below(sim_rng(), 40); n; n--)
+		for (uint64_t n = rng_below(sim_rng(), w->cfg->late_wait); n; n--)
 			sim_yield("late");
 	while (sim_disk_land(w->disk, sim_rng()));
 }
