@@ -72,6 +72,8 @@ void config_random(struct config *cfg, uint64_t seed)
 	cfg->nowait = rng_chance(&rng, 40) ? 70 : 0;
 	cfg->crashes = 12;
 	cfg->process = 40;
+	cfg->late = 20;
+	cfg->late_wait = 40;
 	memcpy(cfg->weight, weights, sizeof(weights));
 	if (rng_chance(&rng, 50)) /* a program with a liking of its own */
 		cfg->weight[rng_below(&rng, OPS)] *= 5;

@@ -65,13 +65,15 @@ struct config {
 	bool inject;	  /* I/O errors */
 	uint64_t fail_at; /* the I/O of the program that fails; 0: none, or as inject says */
 	errint_t fail_err;
-	bool fail_on;	  /* and all later ones of its kind */
-	unsigned steps;	  /* of a run */
-	unsigned tasks;	  /* at the same time, at most */
-	unsigned nowait;  /* per cent of reads and writes that do not wait where they need not */
-	unsigned crashes; /* per mille of steps, */
-	unsigned rarely;  /* and then only one time in so many; 0 is 1 */
-	unsigned process; /* per cent of crashes that are process deaths */
+	bool fail_on;	    /* and all later ones of its kind */
+	unsigned steps;	    /* of a run */
+	unsigned tasks;	    /* at the same time, at most */
+	unsigned nowait;    /* per cent of reads and writes that do not wait where they need not */
+	unsigned crashes;   /* per mille of steps, */
+	unsigned rarely;    /* and then only one time in so many; 0 is 1 */
+	unsigned process;   /* per cent of crashes that are process deaths, */
+	unsigned late;	    /* and of those that leave a device, that leave writes in flight, */
+	unsigned late_wait; /* which land within so many steps of each other */
 	unsigned weight[OPS];
 	uint64_t exhaustive; /* crash images at one point; 0: one at random */
 };
@@ -231,6 +233,15 @@ struct run {
 
 /* Is @err of an @op that has ended what an injected error or the lack of space may lead to? */
 bool run_may_fail(const struct run *r, enum op op, errint_t err);
+
+/* The image has met an error after which nothing is written any more. */
+bool run_stopped(const struct run *r);
+
+/* A change of the disk's size to @size begins.  Returns false when the image has stopped: then it
+ * has to fail, and leave what is on disk alone. */
+bool run_resize_begin(struct run *r, uint64_t size);
+/* It has ended; @begun: what run_resize_begin() said. */
+void run_resize_end(struct run *r, bool begun, errint_t err);
 
 /* Start a random operation, if one fits now. */
 void run_random_op(struct run *r);

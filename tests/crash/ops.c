@@ -185,15 +185,13 @@ static errint_t zero_tail(struct job *j, uint64_t old)
 static void do_resize(struct job *j)
 {
 	struct run *r = j->r;
-	uint64_t old = image_size(r->w->im);
-	errint_t err;
+	bool begun = run_resize_begin(r, j->size);
+	errint_t err = zero_tail(j, image_size(r->w->im));
 
-	oracle_set_size(r->o, old, j->size);
-	err = zero_tail(j, old);
 	if (!err)
 		err = image_resize(r->w->im, j->size, true);
+	run_resize_end(r, begun, err);
 	if (!err) {
-		oracle_set_size(r->o, j->size, j->size);
 		for (unsigned i = 0; i < j->n; i++)
 			if (zone_offset(&r->cfg->zones, j->k + i) >= j->size)
 				oracle_ack_durable(r->o, j->k + i, j->index[i]);
@@ -313,7 +311,7 @@ static bool choose_resize(struct job *j)
 		j->size = r->cfg->params.size;
 	j->index = sim_calloc(j->n, sizeof(*j->index));
 	for (unsigned i = 0; i < j->n; i++)
-		if (z->off + i * 512 >= j->size)
+		if (z->off + i * 512 >= j->size && !run_stopped(r))
 			j->index[i] = oracle_issue(r->o, j->k + i, 0);
 	oracle_set_busy(r->o, j->k, j->n, true);
 	return true;

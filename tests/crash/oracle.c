@@ -82,7 +82,8 @@ struct history {
 struct oracle {
 	unsigned sectors;
 	unsigned readers, nbusy;
-	uint64_t size[2];
+	uint64_t size[2]; /* the one that is durable; the one that was issued last */
+	bool resizing;
 	struct snapset *snaps;
 	struct history h[];
 };
@@ -196,10 +197,29 @@ void oracle_flush_end(struct oracle *o, uint32_t *acked)
 	free(acked);
 }
 
-void oracle_set_size(struct oracle *o, uint64_t size, uint64_t or_size)
+void oracle_set_size(struct oracle *o, uint64_t size)
 {
-	o->size[0] = size;
-	o->size[1] = or_size;
+	o->size[0] = o->size[1] = size;
+	o->resizing = false;
+}
+
+void oracle_issue_size(struct oracle *o, uint64_t size)
+{
+	assert(!o->resizing); /* else a size that may be on disk would be forgotten */
+	o->size[1] = size;
+	o->resizing = true;
+}
+
+void oracle_ack_size(struct oracle *o)
+{
+	assert(o->resizing);
+	oracle_set_size(o, o->size[1]);
+}
+
+void oracle_drop_size(struct oracle *o)
+{
+	assert(o->resizing);
+	oracle_set_size(o, o->size[0]);
 }
 
 bool oracle_allows_size(const struct oracle *o, uint64_t size)

@@ -77,8 +77,15 @@ void oracle_flush_end(struct oracle *o, uint32_t *acked);
 /* May sector @k hold @v after a crash? */
 bool oracle_allows_after_crash(const struct oracle *o, unsigned k, value v);
 
-/* The sizes that the disk may have now, in bytes: one, or two while it is being changed. */
-void oracle_set_size(struct oracle *o, uint64_t size, uint64_t or_size);
+/*
+ * The sizes that the disk may have, in bytes: one, and a second one from the issue of a change
+ * until that is acknowledged (it is durable then) or known not to have come to pass.  When neither
+ * is ever known both remain, and no other change may be issued.
+ */
+void oracle_set_size(struct oracle *o, uint64_t size);
+void oracle_issue_size(struct oracle *o, uint64_t size);
+void oracle_ack_size(struct oracle *o);
+void oracle_drop_size(struct oracle *o);
 bool oracle_allows_size(const struct oracle *o, uint64_t size);
 uint64_t oracle_min_size(const struct oracle *o);
 

@@ -121,7 +121,7 @@ void recover_stale(struct run *r, struct world *w, const struct vj_copy *old)
 struct remains recover_death(struct run *r, const struct world *w)
 {
 	struct remains left = {.vj = world_vj(w), .acked = w->box};
-	bool late = left.vj && !w->store.failed && rng_chance(&r->rng, 20);
+	bool late = left.vj && !w->store.failed && rng_chance(&r->rng, r->cfg->late);
 
 	left.disk = late ? sim_disk_process_death_late(w->disk)
 			 : sim_disk_process_death(w->disk, &r->rng);

@@ -48,6 +48,16 @@ void crash_report_seed(uint64_t seed)
 	report.seed = seed;
 }
 
+/* What has made the program another one than its seed alone. */
+static void print_settings(void)
+{
+	static const char *const names[] = {"CRASH_STEPS", "CRASH_RATE", "CRASH_RARELY"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (getenv(names[i]))
+			printf(" %s=%s", names[i], getenv(names[i]));
+}
+
 void crash_fail(const char *fmt, ...)
 {
 	va_list ap;
@@ -56,8 +66,9 @@ void crash_fail(const char *fmt, ...)
 	va_start(ap, fmt);
 	vprintf(fmt, ap);
 	va_end(ap);
-	printf("\nreproduce: CRASH_SEED=%" PRIu64 " CRASH_ITERATIONS=1 %s\n", report.seed,
-	       report.program);
+	printf("\nreproduce: CRASH_SEED=%" PRIu64 " CRASH_ITERATIONS=1", report.seed);
+	print_settings();
+	printf(" %s\n", report.program);
 	for (unsigned i = 0; i < KEPT_MESSAGES; i++) {
 		const char *m = report.message[(report.next + i) % KEPT_MESSAGES];
 

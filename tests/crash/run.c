@@ -131,6 +131,11 @@ static void maybe_crash(struct run *r)
 
 /* ---- errors that operations may meet ------------------------------------------------------ */
 
+bool run_stopped(const struct run *r)
+{
+	return r->w->im->failed;
+}
+
 static bool needs_space(enum op op)
 {
 	return op != OP_READ && op != OP_FLUSH && op != OP_CHECKPOINT && op != OP_MAINTAIN &&
@@ -166,9 +171,9 @@ static bool may_fail_alone(const struct sim_store *st, enum op op, errint_t err)
 	case SIM_TRUNCATE: /* space for nodes is reserved ahead (A3) */
 		return err == st->fail_err && (err != -ENOSPC || needs_space(op)) &&
 		       op != OP_READ && op != OP_FLUSH;
-	case SIM_PUNCH:
+	case SIM_PUNCH: /* a resize makes what remains of its last cluster zeros */
 		return err == st->fail_err &&
-		       (op == OP_TRIM || op == OP_DISCARD || op == OP_ZEROES);
+		       (op == OP_TRIM || op == OP_DISCARD || op == OP_ZEROES || op == OP_RESIZE);
 	default:
 		return false;
 	}
@@ -182,7 +187,7 @@ bool run_may_fail(const struct run *r, enum op op, errint_t err)
 		return true;
 	if (!st->failed)
 		return false;
-	if (!r->w->im->failed)
+	if (!run_stopped(r))
 		return may_fail_alone(st, op, err);
 	return may_fail_stop(st) && op != OP_READ;
 }
@@ -200,6 +205,33 @@ static bool close_may_fail(const struct run *r, bool failed, bool met_before)
 	       (st->failed_io != SIM_TRUNCATE || st->fail_err != -ENOSPC);
 }
 
+/* ---- the size of the disk ---------------------------------------------------------------- */
+
+bool run_resize_begin(struct run *r, uint64_t size)
+{
+	if (run_stopped(r))
+		return false;
+	oracle_issue_size(r->o, size);
+	return true;
+}
+
+void run_resize_end(struct run *r, bool begun, errint_t err)
+{
+	uint64_t size = image_size(r->w->im);
+
+	if (!begun && !err)
+		crash_fail("the size was changed after the image had stopped");
+	if (!begun || (err && run_stopped(r)))
+		return; /* what an unfinished change has left on disk is not known any more */
+	if (err)
+		oracle_drop_size(r->o);
+	else
+		oracle_ack_size(r->o);
+	if (!oracle_allows_size(r->o, size))
+		crash_fail("after a change of size, error %d, the disk has %" PRIu64 " bytes", err,
+			   size);
+}
+
 /* ---- a run ------------------------------------------------------------------------------- */
 
 /* Every task comes to its end; a clean close makes everything durable. */
@@ -208,7 +240,7 @@ static void end_run(struct run *r)
 	errint_t err;
 
 	world_drain(r->w);
-	bool failed = r->w->im->failed, met = r->w->store.failed;
+	bool failed = run_stopped(r), met = r->w->store.failed;
 	err = world_close(r->w);
 	if (err && !close_may_fail(r, failed, met))
 		crash_fail("close: error %d", err);

@@ -136,6 +136,9 @@ static errint_t read_snapshot(struct reading *rd)
 
 	if (err)
 		return err;
+	if (rd->s->exact && snapshot_view_size(v) != rd->s->size)
+		crash_fail("%s: snapshot %s has %" PRIu64 " bytes, not %" PRIu64, rd->when,
+			   rd->s->name, snapshot_view_size(v), rd->s->size);
 	rd->s->size = snapshot_view_size(v);
 	for (unsigned i = 0; i < zones->n && !err; i++) {
 		const struct zone *z = &zones->zone[i];
@@ -239,12 +242,10 @@ static void do_rollback(struct snap_job *j)
 {
 	struct run *r = j->r;
 	unsigned n = oracle_sectors(r->o);
-	uint64_t old = image_size(r->w->im);
-
-	oracle_set_size(r->o, old, j->s->size);
+	bool begun = run_resize_begin(r, j->s->size);
 	errint_t err = snapshot_rollback(r->w->im, j->s->name, j->keep ? j->keep->name : NULL);
+	run_resize_end(r, begun, err);
 	if (!err) {
-		oracle_set_size(r->o, j->s->size, j->s->size);
 		for (unsigned k = 0; k < n; k++)
 			oracle_ack_durable(r->o, k, j->index[k]);
 	} else if (!run_may_fail(r, OP_ROLLBACK, err)) {
@@ -286,7 +287,7 @@ static bool begin_rollback(struct snap_job *j)
 	if (rng_chance(&r->rng, 50))
 		j->keep = begin_taking(r);
 	j->index = sim_calloc(n, sizeof(*j->index));
-	for (unsigned k = 0; k < n; k++)
+	for (unsigned k = 0; k < n && !run_stopped(r); k++)
 		j->index[k] = oracle_issue(r->o, k, j->s->val[k]);
 	oracle_set_busy(r->o, 0, n, true);
 	return true;
@@ -455,7 +456,7 @@ void snapshot_oracle(const struct config *cfg, struct oracle *o)
 {
 	struct snap *s = cfg->snapshot ? snap_new(oracle_snaps(o)) : NULL;
 
-	oracle_set_size(o, cfg->params.size, cfg->params.size);
+	oracle_set_size(o, cfg->params.size);
 	if (s) {
 		strcpy(s->name, "base");
 		s->fate = EXISTS;

@@ -134,6 +134,15 @@ static void recoveries_of_flushes(struct config *cfg)
 	weigh(cfg, OP_FLUSH, 60);
 }
 
+/* The process leaves many writes in flight, which land throughout the recovery. */
+static void late_deaths(struct config *cfg)
+{
+	recoveries(cfg);
+	cfg->late = 100;
+	cfg->late_wait = 600;
+	cfg->tasks = MAX_TASKS;
+}
+
 static void stale_ones(struct config *cfg)
 {
 	cfg->vj = true;
@@ -190,7 +199,7 @@ static const struct mutation {
 	[RULE_INDEX_vj_group] = {"vj_group", nothing, directed_groups},
 	[RULE_INDEX_vj_stale] = {"vj_stale", stale_ones, NULL},
 	[RULE_INDEX_vj_free_early] = {"vj_free_early", nothing, directed_recovery},
-	[RULE_INDEX_late_write] = {"late_write", recoveries, NULL},
+	[RULE_INDEX_late_write] = {"late_write", late_deaths, NULL},
 	[RULE_INDEX_commit_no_mark] = {"commit_no_mark", nothing, directed_commit},
 	[RULE_INDEX_commit_no_sync] = {"commit_no_sync", nothing, directed_commit},
 	[RULE_INDEX_shrink_backing] = {"shrink_backing", shrunk_overlays, NULL},

@@ -168,7 +168,7 @@ static void late_task(void *arg)
 	struct world *w = arg;
 
 	do
-		for (uint64_t n = rng_below(sim_rng(), 40); n; n--)
+		for (uint64_t n = rng_below(sim_rng(), w->cfg->late_wait); n; n--)
 			sim_yield("late");
 	while (sim_disk_land(w->disk, sim_rng()));
 }
@@ -297,7 +297,7 @@ void world_verify_data(struct world *w, const struct oracle *o, struct oracle *n
 	if (!oracle_allows_size(o, v.size))
 		crash_fail("%s: the disk has %" PRIu64 " bytes", when, v.size);
 	if (next)
-		oracle_set_size(next, v.size, v.size);
+		oracle_set_size(next, v.size);
 	err = world_do(w, verify_data, &v);
 	if (err)
 		crash_fail("%s: reading the disk: error %d", when, err);
