@@ -2,14 +2,8 @@
 # Three files on top of each other: a commit into the middle one changes what that one reads as, and
 # nothing else; the lowest is not touched by it.
 . "$TEST_ENV"
+. "$top_srcdir/tests/cli/edit-lib.sh"
 require jq --version
-
-edit=$top_builddir/tests/cli/edit-image
-k=1024
-m=$((k * k))
-seed=${SEED:-$RANDOM}
-echo "SEED=$seed"
-RANDOM=$seed
 
 # both IMAGE WORD...: the same operations of edit-image on an image and on its copy, which stands
 # alone.

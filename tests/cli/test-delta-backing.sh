@@ -2,21 +2,9 @@
 # Deltas of images that stand on top of others: they hold what changed on the disk, of which the
 # backing shows a part, and need no backing; and such an image is as good a target as any.
 . "$TEST_ENV"
+. "$top_srcdir/tests/cli/edit-lib.sh"
 require jq --version
 
-edit=$top_builddir/tests/cli/edit-image
-k=1024
-m=$((k * k))
-seed=${SEED:-$RANDOM}
-echo "SEED=$seed"
-RANDOM=$seed
-
-same() {
-	ublk-img compare --strict "$1" "$2" >compare.out || fail "$1 and $2: $(cat compare.out)"
-}
-sound() {
-	ublk-img check --data "$1" >check.out || fail "$1: $(cat check.out)"
-}
 # both WORD...: the same operations of edit-image on the overlay and on a copy that stands alone.
 both() {
 	"$edit" over.ublk "$@"

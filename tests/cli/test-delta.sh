@@ -3,22 +3,11 @@
 # them for disks; what is not where they begin is refused; who is interrupted can finish.
 . "$TEST_ENV"
 . "$top_srcdir/tests/cli/golden.sh"
+. "$top_srcdir/tests/cli/edit-lib.sh"
 require jq --version
 
-edit=$top_builddir/tests/cli/edit-image
 export UBLK_IMG_RUNTIME_DIR=$PWD/run
-k=1024
-m=$((k * k))
-seed=${SEED:-$RANDOM}
-echo "SEED=$seed"
-RANDOM=$seed
 
-same() {
-	ublk-img compare --strict "$1" "$2" >compare.out || fail "$1 and $2: $(cat compare.out)"
-}
-sound() {
-	ublk-img check --data "$1" >check.out || fail "$1: $(cat check.out)"
-}
 refused() {
 	expect_status 1 "${@:2}" 2>err
 	grep -qF -- "$1" err || fail "${*:2}: $(cat err)"
