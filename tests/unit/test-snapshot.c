@@ -18,6 +18,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "engine/snapshot.h"
+#include "image/alloc_priv.h"
 #include "tests/lib/live.h"
 #include "tests/lib/mem_store.h"
 #include "tests/lib/rng.h"
@@ -563,6 +564,71 @@ static void full_device(void **state)
 	live_free(&l);
 }
 
+#define KEPT 24u /* leaves with two clusters, of which the second one stays */
+
+/* One more set of leaves for a snapshot to keep; no data. */
+static errint_t spend_nodes(struct live *l, unsigned i)
+{
+	errint_t err = 0;
+	char name[16];
+
+	for (unsigned k = 0; !err && k < KEPT; k++)
+		err = engine_discard(l->t, k * LEAF, CLUSTER);
+	snprintf(name, sizeof(name), "s%u", i);
+	return err ? err : snapshot_rollback(l->im, "base", name);
+}
+
+/* Mark all but @left units of region 0 used, as if there were more nodes. */
+static void fill_region(struct live *l, unsigned left)
+{
+	struct need need = {0};
+	uint64_t unit;
+
+	pthread_mutex_lock(&l->im->lock);
+	const struct region *r = region_get(l->im, 0);
+	while (r->free_units > r->busy + left) {
+		assert_int_equal(alloc_reserve_meta(l->im, 1, &unit, &need), 0);
+		assert_int_equal(alloc_set(l->im, desc_node_make(unit, 0, 0)), 0);
+	}
+	pthread_mutex_unlock(&l->im->lock);
+	assert_int_equal(image_checkpoint(l->im), 0);
+}
+
+/* A3: discards between snapshots need nodes, and nothing else.  They end before the image can be
+ * closed or opened no more. */
+static void spent_nodes(void **state)
+{
+	struct live l;
+	errint_t err = 0;
+	unsigned i;
+
+	(void)state;
+	live_new(&l, 4 * GIB, 1 * GIB);
+	assert_int_equal(store_truncate(l.st, 256 * MIB), 0);
+	l.st->fixed = true;
+	l.opts.journal_length = JOURNAL_MIN;
+	live_open(&l);
+	for (unsigned k = 0; k < KEPT; k++) {
+		live_put(&l, k * LEAF, CLUSTER, 1);
+		live_put(&l, k * LEAF + CLUSTER, CLUSTER, 2);
+	}
+	assert_int_equal(snapshot_create(l.im, "base", NULL), 0);
+	fill_region(&l, 600);
+	for (i = 0; !err; i++)
+		err = spend_nodes(&l, i);
+	assert_int_equal(err, -ENOSPC);
+	assert_true(i > 10);
+	assert_int_equal(image_checkpoint(l.im), 0);
+	live_crash(&l);
+	live_open(&l);
+	live_close(&l);
+	live_open(&l);
+	for (unsigned k = 0; k < KEPT; k++)
+		live_expect(&l, k * LEAF + CLUSTER, CLUSTER, 2);
+	live_close(&l);
+	live_free(&l);
+}
+
 /* Not even the journal has room. */
 static void short_device(void **state)
 {
@@ -627,9 +693,9 @@ static void parents(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(parents),	cmocka_unit_test(full_device),
-		cmocka_unit_test(short_device), cmocka_unit_test(random_programs),
-		cmocka_unit_test(thousand),
+		cmocka_unit_test(parents),	   cmocka_unit_test(full_device),
+		cmocka_unit_test(spent_nodes),	   cmocka_unit_test(short_device),
+		cmocka_unit_test(random_programs), cmocka_unit_test(thousand),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
