@@ -53,6 +53,9 @@ static errint_t try_unmap(struct image *im, uint64_t v, unsigned count, uint64_t
 		err = txn_prepare(im, v, count, desc_type(d) != DESC_HOLE, &leaf, need);
 	if (err || !leaf || all_are(leaf, v, count, d))
 		return err;
+	/* What the reserve for nodes is too short for (A3) frees nothing either. */
+	if (im->alloc.meta_short && map_leaf_costs(im, leaf))
+		return -ENOSPC;
 	err = txn_reserve(im, 1, count, need);
 	if (err)
 		return err;

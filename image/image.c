@@ -408,9 +408,14 @@ static errint_t start_writing(struct image *im, const struct image_open_opts *op
 
 		err = journal_make(im, len);
 	}
-	if (err)
-		return err;
-	return opts->first ? opts->first->run(im, opts->first->arg) : checkpoint(im, NULL);
+	if (!err && opts->first)
+		return opts->first->run(im, opts->first->arg);
+	if (!err)
+		err = checkpoint(im, NULL);
+	return err == -ENOSPC
+		       ? log_fail(err, "%s: has no space for what opening it for writing needs",
+				  im->st->name)
+		       : err;
 }
 
 /* W6: what is visible may still be in a volatile cache; make it durable before building on it. */

@@ -225,6 +225,12 @@ bool map_owned(struct image *im, uint64_t v, struct desc d)
 	return d.birth > snapshot_floor(im, v);
 }
 
+bool map_leaf_costs(struct image *im, const struct node *leaf)
+{
+	return !leaf->dirty &&
+	       (!leaf->unit || leaf->birth <= snapshot_floor_node(im, leaf->level, leaf->index));
+}
+
 errint_t map_grow(struct image *im, uint64_t clusters)
 {
 	struct map *m = &im->map;

@@ -69,6 +69,10 @@ MUST_CHECK errint_t map_leaf(struct image *im, uint64_t v, bool make, struct nod
 /* Set the entry of cluster @v in its leaf, and mark the path dirty. */
 void map_set(struct image *im, struct node *leaf, uint64_t v, struct desc d);
 
+/* Would a change of @leaf cost the head a unit: is its place kept by a snapshot, or has it none?
+ * Other nodes only move (A3). */
+bool map_leaf_costs(struct image *im, const struct node *leaf);
+
 /* A plan is going to change @leaf: it stays in memory, and counts towards what will be dirty. */
 void map_pin(struct image *im, struct node *leaf);
 void map_unpin(struct image *im, struct node *leaf);

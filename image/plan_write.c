@@ -365,6 +365,9 @@ static errint_t try_cluster(struct image *im, const struct piece *c, unsigned fl
 	struct node *leaf;
 	errint_t err = txn_prepare(im, c->vcluster, 1, true, &leaf, need);
 
+	/* Zeros cost no data, but a node perhaps (A3). */
+	if (!err && im->alloc.meta_short && map_leaf_costs(im, leaf))
+		err = -ENOSPC;
 	if (!err)
 		err = txn_reserve(im, 1, 0, need);
 	if (err)

@@ -156,6 +156,18 @@ static errint_t close_gate_soon(struct image *im)
 	return RULE_BROKEN(im, no_snap_drain) ? 0 : admin_close_gate(im);
 }
 
+/* Errors of writing have had their message. */
+static errint_t change_records(struct image *im, const struct ckpt_change *change)
+{
+	errint_t err = checkpoint(im, change);
+
+	return err == -ENOSPC ? log_fail(err,
+					 "%s: has no space for what changing its snapshots "
+					 "writes; delete some of them",
+					 im->st->name)
+			      : err;
+}
+
 static errint_t create(struct image *im, const char *name, bool last, uint32_t *id)
 {
 	struct addition a = {.to = 0};
@@ -177,7 +189,7 @@ static errint_t create(struct image *im, const char *name, bool last, uint32_t *
 	if (!err)
 		err = close_gate_soon(im);
 	if (!err)
-		err = checkpoint(im, &change);
+		err = change_records(im, &change);
 	if (!err && id)
 		*id = a.id;
 	return err;
@@ -255,7 +267,7 @@ static errint_t rename_to(struct image *im, const char *name, const char *to)
 	if (err || !strcmp(name, to))
 		return err;
 	err = check_new_name(im, to);
-	return err ? err : checkpoint(im, &change);
+	return err ? err : change_records(im, &change);
 }
 
 errint_t snapshot_rename(struct image *im, const char *name, const char *to)
@@ -399,7 +411,7 @@ static errint_t roll_back(struct image *im, const char *name, const char *keep)
 	}
 	err = close_gate_soon(im);
 	if (!err)
-		err = checkpoint(im, &change);
+		err = change_records(im, &change);
 	if (err)
 		return err;
 	SCOPED_LOCK(&im->lock);

@@ -2,7 +2,8 @@
 /*
  * A whole image: opened, checked, walked and read.  Input: mode, the image as sparse.h describes
  * it. Mode bit 1: make the counts right as well; bit 2: check the data, too; bit 3: then open it
- * for writing and use it.
+ * for writing and use it; bit 4: its snapshots, too, and what is known of its content; bit 5: roll
+ * it back.
  *
  * What must hold besides surviving: an image that is refused is refused with a message, and one
  * that was found sound stays sound in use and holds what was written.  With FUZZ_SHOW in the
@@ -15,8 +16,9 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
-#include "engine/engine.h"
+#include "engine/snapshot.h"
 #include "image/check.h"
+#include "image/content.h"
 #include "image/walk.h"
 #include "tests/fuzz/fixup.h"
 #include "tests/fuzz/sparse.h"
@@ -24,9 +26,13 @@
 #define FIX_COUNTS 2u
 #define DATA	   4u
 #define USE	   8u
+#define SNAPSHOTS  16u
+#define ROLL_BACK  32u
 
 #define READ_MAX    (256u << 10)
 #define MAX_EXTENTS 12u
+#define MAX_VIEWS   4u
+#define STEPS	    40u /* of a deletion */
 
 /* Messages since the last open; the targets are single-threaded where it counts. */
 struct messages {
@@ -69,6 +75,47 @@ static errint_t collect(void *arg, const struct map_extent *e)
 	return 0;
 }
 
+struct differing {
+	uint64_t end;
+	unsigned left; /* extents that are looked at */
+};
+
+static errint_t note_difference(void *arg, const struct diff_extent *e)
+{
+	struct differing *d = arg;
+
+	fuzz_require(e->len && e->off >= d->end, "differences go back");
+	d->end = e->off + e->len;
+	return d->left-- ? 0 : -ECANCELED;
+}
+
+/* What a snapshot holds, and what has changed since. */
+static void look_at_snapshot(struct engine_thread *t, struct image *im, uint32_t id)
+{
+	struct differing d = {.left = 1000};
+	struct snapshot_view *v;
+	CLEANUP(free) uint8_t *buf = malloc(READ_MAX);
+
+	fuzz_require(buf, "out of memory");
+	if (snapshot_view_open_id(im, id, &v))
+		return;
+	uint64_t size = snapshot_view_size(v);
+	errint_t err = engine_snapshot_read(t, v, buf, 0, size < READ_MAX ? size : READ_MAX);
+	err = snapshot_diff(im, v, NULL, note_difference, &d);
+	(void)err;
+	snapshot_view_close(v);
+}
+
+static void look_at_snapshots(struct engine_thread *t, struct image *im)
+{
+	CLEANUP(free) struct snapshot_info *list = NULL;
+	uint32_t n = 0;
+
+	fuzz_require(!snapshot_list(im, &list, &n), "snapshots cannot be listed");
+	for (uint32_t i = 0; i < n && i < MAX_VIEWS; i++)
+		look_at_snapshot(t, im, list[i].id);
+}
+
 static void read_some(struct image *im, const struct extents *x)
 {
 	uint64_t size = image_size(im);
@@ -87,6 +134,7 @@ static void read_some(struct image *im, const struct extents *x)
 			if (len && engine_read(t, buf, off, (size_t)len))
 				continue;
 		}
+		look_at_snapshots(t, im);
 		engine_thread_free(t);
 	}
 	engine_free(engine);
@@ -104,7 +152,8 @@ static bool is_sound(struct image *im, bool data, struct messages *messages)
 /* Everything that only reads.  True when the image is sound. */
 static bool look_at(struct store *st, uint8_t mode, struct messages *messages)
 {
-	struct image_open_opts opts = {.read_only = true};
+	struct image_open_opts opts = {
+		.read_only = true, .accept_delta = true, .accept_applying = true};
 	struct extents x = {.n = 0};
 	struct map_totals totals;
 	struct image *im;
@@ -162,24 +211,58 @@ static errint_t write_some(struct engine_thread *t, const struct geometry *geo, 
 	return err ? err : engine_flush(t);
 }
 
-static void use(struct store *st)
+/* One more, one less, and what is known of the disk.  A damaged image may refuse all of it. */
+static void use_snapshots(struct image *im, bool roll_back)
 {
-	struct image_open_opts opts = {.journal_length = JOURNAL_MIN, .max_regions = 600};
+	CLEANUP(free) struct snapshot_info *list = NULL;
+	struct content content = {.state = CONTENT_AT, .target = {.size = image_size(im)}};
+	uint32_t n = 0;
+	bool more;
+
+	errint_t err = snapshot_create(im, "fuzz", NULL);
+	fuzz_require(!snapshot_list(im, &list, &n), "snapshots cannot be listed");
+	if (n)
+		err = snapshot_delete(im, list[0].name);
+	err = snapshot_reclaim(im, STEPS, &more);
+	if (roll_back)
+		err = snapshot_rollback(im, "fuzz", NULL);
+	content.target.size = image_size(im);
+	err = image_set_content(im, &content);
+	(void)err;
+}
+
+static void use_engine(struct image *im)
+{
 	struct engine_thread *t;
 	struct engine *engine;
-	struct image *im;
 
+	if (engine_new(im, NULL, &engine))
+		return;
+	if (!engine_thread_new(engine, &t)) {
+		errint_t err = write_some(t, image_geometry(im), image_size(im));
+		(void)err; /* a full or damaged image may refuse */
+		engine_thread_free(t);
+	}
+	engine_free(engine);
+}
+
+static void use(struct store *st, uint8_t mode)
+{
+	struct image_open_opts opts = {.journal_length = JOURNAL_MIN,
+				       .max_regions = 600,
+				       .accept_applying = true,
+				       .keeps_content = mode & SNAPSHOTS};
+	struct image *im;
+	errint_t err;
+
+	if (mode & SNAPSHOTS)
+		err = snapshot_create_at_rest(st, &opts, "at rest", NULL);
 	if (image_open(st, &opts, &im))
 		return;
-	if (!engine_new(im, NULL, &engine)) {
-		if (!engine_thread_new(engine, &t)) {
-			errint_t err = write_some(t, image_geometry(im), image_size(im));
-			(void)err; /* a full or damaged image may refuse */
-			engine_thread_free(t);
-		}
-		engine_free(engine);
-	}
-	errint_t err = image_close(im);
+	use_engine(im);
+	if (mode & SNAPSHOTS)
+		use_snapshots(im, mode & ROLL_BACK);
+	err = image_close(im);
 	(void)err;
 }
 
@@ -195,7 +278,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fixup_image(st, mode & FIX_COUNTS);
 	bool sound = look_at(st, mode, &messages);
 	if (mode & USE) {
-		use(st);
+		use(st, mode);
 		if (sound && !look_at(st, mode, &messages)) {
 			messages.show = true;
 			look_at(st, mode, &messages);

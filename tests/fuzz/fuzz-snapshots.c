@@ -2,7 +2,7 @@
 /*
  * A snapshot table, and names.  Input: mode, number of records - 1 (2 bytes, below 64 unless mode
  * bit 1 is set), epoch (8), the records.  Mode bit 2: the rest of the input is a name that a user
- * gave.
+ * gave; bit 3: the image has no backing.
  */
 #include "config.h"
 
@@ -15,8 +15,9 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/lib/blocks.h"
 
-#define MANY 2u
-#define NAME 4u
+#define MANY	   2u
+#define NAME	   4u
+#define NO_BACKING 8u
 
 static void look_at_name(struct fuzz_input *in)
 {
@@ -61,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_take(&in, &count, sizeof(count));
 	uint32_t n = 1 + le16_get(count) % (mode & MANY ? MAX_SNAPSHOTS : 64);
 	lim.epoch = (uint32_t)fuzz_u64(&in);
+	lim.backing = !(mode & NO_BACKING);
 	if (!lim.epoch) /* a valid superblock's is not 0 */
 		lim.epoch = 1;
 	size_t len = blocks_snapshots_len(n);

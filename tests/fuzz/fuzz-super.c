@@ -9,12 +9,12 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "image/backing.h"
 #include "image/checksum.h"
+#include "image/content.h"
 #include "image/dump.h"
+#include "tests/fuzz/super_input.h"
 #include "tests/fuzz/fuzz.h"
-
-#define IDENT_FIELDS offsetof(struct disk_ident, zero2)
-#define LONG_IDENT   2u
 
 static void look_at_ident(struct disk_ident *ident, bool fix)
 {
@@ -41,6 +41,27 @@ static void require_sane(const struct disk_super *sb)
 	fuzz_require(le32_get(sb->nsnapshots) <= MAX_SNAPSHOTS, "nsnapshots");
 }
 
+/* What each checkpoint does with a superblock leaves it valid, and says the same. */
+static void require_rewritable(const struct disk_super *sb, const struct disk_ident *ident)
+{
+	CLEANUP(free) struct disk_super *again = fuzz_block(sizeof(*again));
+	struct content content, then;
+	struct backing_ref ref, ref_then;
+	struct reason why = {""};
+
+	memcpy(again, sb, sizeof(*again));
+	content_load(sb, &content);
+	backing_from_super(sb, &ref);
+	fuzz_require(backing_to_super(&ref, again), "no room for the backing that was there");
+	fuzz_require(content_store(&content, again), "no room for the content that was there");
+	again->crc = le32_make(checksum_super(checksum_uuid(ident->uuid), again));
+	fuzz_require(!validate_super(again, ident, &why), "a superblock written again is invalid");
+	content_load(again, &then);
+	backing_from_super(again, &ref_then);
+	fuzz_require(!memcmp(&content, &then, sizeof(content)), "the content has changed");
+	fuzz_require(!memcmp(&ref, &ref_then, sizeof(ref)), "the backing has changed");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = {data, size};
@@ -50,8 +71,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_input nothing = {data, 0};
 	struct reason why = {""};
 
-	fuzz_take(&in, ident, IDENT_FIELDS);
-	fuzz_take(mode & LONG_IDENT ? &in : &nothing, ident->zero2, sizeof(ident->zero2));
+	fuzz_take(&in, ident, SUPER_IDENT_FIELDS);
+	fuzz_take(mode & SUPER_LONG_IDENT ? &in : &nothing, ident->zero2, sizeof(ident->zero2));
 	fuzz_take(&in, sb, sizeof(*sb));
 	look_at_ident(ident, mode & FUZZ_FIX_CRC);
 	if (mode & FUZZ_FIX_CRC) {
@@ -63,8 +84,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	errint_t err = validate_super(sb, ident, &why);
 	fuzz_verdict(err, &why, 0);
-	if (!err)
+	if (!err) {
 		require_sane(sb);
+		require_rewritable(sb, ident);
+	}
 	dump_super(fuzz_null(), sb);
 	json_t *json = dump_super_json(sb);
 	fuzz_require(json, "no JSON for a superblock");

@@ -15,10 +15,15 @@
 #include "common/cleanup.h"
 #include "engine/engine.h"
 #include "image/check.h"
+#include "image/checksum.h"
+#include "image/snapshot.h"
+#include "image/tlv.h"
+#include "image/vj_priv.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/sparse.h"
 #include "tests/lib/blocks.h"
 #include "tests/lib/mem_store.h"
+#include "tests/lib/vj_box.h"
 
 static const char *directory;
 
@@ -97,6 +102,58 @@ static void super_seed(const char *name, uint8_t mode, unsigned shift, const str
 	close_seed(&s);
 }
 
+static struct disk_point some_point(const struct disk_super *sb, const char *name)
+{
+	struct disk_point p = {.size = sb->size, .name_len = le16_make((uint16_t)strlen(name))};
+
+	memset(p.uuid, name[0] ? name[0] : 1, sizeof(p.uuid));
+	memcpy(p.name, name, strlen(name));
+	return p;
+}
+
+/* Make @sb say something more about its disk. */
+static void add_fact(struct disk_super *sb, uint32_t type)
+{
+	const struct disk_tlv_content at = {sb->generation, some_point(sb, "monday")};
+	const struct disk_tlv_delta delta = {"of this image", some_point(sb, ""), at.at};
+	bool room;
+
+	switch (type) {
+	case TLV_CONTENT:
+		room = tlv_add(sb, type, &at, sizeof(at));
+		break;
+	case TLV_DELTA:
+	case TLV_APPLYING:
+		room = tlv_add(sb, type, &delta, sizeof(delta));
+		break;
+	case TLV_BACKING_SNAPSHOT:
+		sb->backing.kind = BACKING_UBLK_IMG;
+		room = tlv_add(sb, type, "sixteen bytes...", 16);
+		break;
+	default:
+		room = tlv_add(sb, type, NULL, 0);
+	}
+	fuzz_require(room, "no room in the superblock");
+}
+
+static void fact_seeds(void)
+{
+	struct disk_super sb;
+
+	blocks_super(&sb);
+	add_fact(&sb, TLV_CONTENT);
+	super_seed("content", FUZZ_FIX_CRC, 16, &sb);
+	blocks_super(&sb);
+	sb.backing.limit = le64_make(1 << 20);
+	add_fact(&sb, TLV_APPLYING);
+	add_fact(&sb, TLV_BACKING_SNAPSHOT);
+	add_fact(&sb, TLV_COMMITTING);
+	super_seed("applying-backing", FUZZ_FIX_CRC, 16, &sb);
+	blocks_super_fresh(&sb);
+	add_fact(&sb, TLV_DELTA);
+	super_seed("delta", FUZZ_FIX_CRC, 16, &sb);
+}
+
 static void super_seeds(void)
 {
 	struct disk_super sb;
@@ -117,6 +174,7 @@ static void super_seeds(void)
 	sb.size = le64_make(1ull << 56);
 	sb.epoch = le32_make(UINT32_MAX);
 	super_seed("largest", FUZZ_FIX_CRC, 16, &sb);
+	fact_seeds();
 }
 
 static void node_seed(const char *name, uint8_t mode, uint8_t level, uint64_t index,
@@ -164,6 +222,9 @@ static void snapshot_seed(const char *name, uint8_t mode, uint32_t n)
 	put(&s, &count, sizeof(count));
 	put_u64(&s, n + 1);
 	blocks_snapshots(rec, n);
+	if (!(mode & 8)) /* half of each shows its backing */
+		for (uint32_t i = 0; i < n; i++)
+			rec[i].backing_limit = le64_make(le64_get(rec[i].size) / 2 & ~511ull);
 	put(&s, rec, len);
 	close_seed(&s);
 }
@@ -180,7 +241,8 @@ static void name_seed(const char *name, const char *text)
 
 static void snapshot_seeds(void)
 {
-	snapshot_seed("four", FUZZ_FIX_CRC, 4);
+	snapshot_seed("four", FUZZ_FIX_CRC | 8, 4);
+	snapshot_seed("four-backed", FUZZ_FIX_CRC, 4);
 	snapshot_seed("four-as-is", 0, 4);
 	snapshot_seed("seventeen", FUZZ_FIX_CRC, 17);
 	name_seed("name", "before the update");
@@ -268,11 +330,16 @@ struct story {
 	bool whole;	    /* whole clusters of repetitive bytes instead */
 	enum ending ending;
 	uint64_t grow, shrink; /* afterwards; 0: not */
-	bool snapshot;	       /* give it one, by hand */
+	bool snapshot;	       /* taken before the last write */
+	bool deleting;	       /* and one before that, whose deletion has begun */
+	uint32_t fact;	       /* what its superblocks say besides; 0: nothing */
+	bool backing;	       /* it has one, which is nowhere */
 };
 
 #define READ_ONLY (FUZZ_FIX_CRC | 2 | 4)
 #define USED	  (READ_ONLY | 8)
+#define ALL_USED  (USED | 16)
+#define ROLLED	  (ALL_USED | 32)
 
 static const struct story stories[] = {
 	{.name = "empty", .mode = USED, .size = 1ull << 30, .places = {UINT64_MAX}},
@@ -344,10 +411,50 @@ static const struct story stories[] = {
 	 .places = {0, 1 << 20},
 	 .snapshot = true},
 	{.name = "snapshot-used",
-	 .mode = USED,
+	 .mode = ALL_USED,
 	 .size = 1ull << 30,
 	 .places = {0, 1 << 20},
 	 .snapshot = true},
+	{.name = "snapshots-deleting",
+	 .mode = ALL_USED,
+	 .size = 1ull << 30,
+	 .places = {0, 65536, 1 << 20},
+	 .ending = CRASH,
+	 .snapshot = true,
+	 .deleting = true},
+	{.name = "snapshots-rolled-back",
+	 .mode = ROLLED,
+	 .codec = CODEC_ZSTD,
+	 .size = 1ull << 28,
+	 .places = {0, 1 << 20},
+	 .snapshot = true},
+	{.name = "content",
+	 .mode = ALL_USED,
+	 .size = 1ull << 30,
+	 .places = {0},
+	 .fact = TLV_CONTENT},
+	{.name = "applying",
+	 .mode = ALL_USED,
+	 .size = 1ull << 30,
+	 .places = {0, 65536},
+	 .fact = TLV_APPLYING},
+	{.name = "delta",
+	 .mode = READ_ONLY,
+	 .size = 1ull << 30,
+	 .places = {UINT64_MAX},
+	 .fact = TLV_DELTA},
+	{.name = "backing",
+	 .mode = ALL_USED,
+	 .size = 1ull << 30,
+	 .places = {0, 1 << 20},
+	 .fact = TLV_BACKING_SNAPSHOT,
+	 .backing = true},
+	{.name = "committing",
+	 .mode = ALL_USED,
+	 .size = 1ull << 30,
+	 .places = {0},
+	 .fact = TLV_COMMITTING,
+	 .backing = true},
 };
 
 static void write_place(struct engine_thread *t, const struct story *story, uint64_t off)
@@ -366,6 +473,23 @@ static void write_place(struct engine_thread *t, const struct story *story, uint
 	fuzz_require(!engine_write(t, buf, off, len, false), "a seed image cannot be written");
 }
 
+static bool is_last(const struct story *story, unsigned i)
+{
+	return i == 3 || !story->places[i + 1] || story->places[i + 1] == UINT64_MAX;
+}
+
+/* Before place @i is written. */
+static void take_snapshots(struct image *im, const struct story *story, unsigned i)
+{
+	errint_t err = 0;
+
+	if (story->deleting && i == 1)
+		err = snapshot_create(im, "to be deleted", NULL);
+	if (!err && story->snapshot && is_last(story, i))
+		err = snapshot_create(im, "first", NULL);
+	fuzz_require(!err, "a seed's snapshot cannot be taken");
+}
+
 static void write_places(struct image *im, const struct story *story)
 {
 	struct engine *engine;
@@ -378,6 +502,7 @@ static void write_places(struct image *im, const struct story *story)
 	for (unsigned i = 0; i < 4; i++) {
 		if (story->places[i] == UINT64_MAX || (i && !story->places[i]))
 			break;
+		take_snapshots(im, story, i);
 		write_place(t, story, story->places[i]);
 		/* Several transactions, the last of them with a discard. */
 		fuzz_require(!engine_flush(t), "flush");
@@ -400,6 +525,14 @@ static void live(struct store *st, const struct story *story)
 		err = image_resize(im, story->grow ? story->grow : story->shrink, story->shrink);
 		fuzz_require(!err, "a seed image cannot be resized");
 	}
+	if (story->deleting) {
+		bool more;
+
+		err = snapshot_delete(im, "to be deleted");
+		err = err ? err : snapshot_reclaim(im, 1, &more);
+		err = err ? err : image_flush(im);
+		fuzz_require(!err, "a seed's snapshot cannot be deleted");
+	}
 	if (story->ending == CRASH) {
 		image_abandon(im);
 		return;
@@ -408,62 +541,49 @@ static void live(struct store *st, const struct story *story)
 	fuzz_require(!err, "a seed image cannot be closed");
 }
 
-/* A unit of region 0 that these small images do not use. */
-#define TABLE_UNIT 30000u
-
-/*
- * A snapshot of the image as it is, in every copy of the superblock.  This version does not make
- * any, so it is put in by hand; checksums and counts are left to the target.
- */
-static void add_snapshot(struct store *st)
+static void edit_super(struct disk_super *sb, const struct story *story)
 {
-	CLEANUP(free) uint8_t *unit = store_buffer(UNIT_SIZE);
-	CLEANUP(free) struct disk_snapshot *table = store_buffer(UNIT_SIZE);
+	static const char path[] = "base.raw";
+
+	if (story->backing) {
+		sb->incompat = le64_make(le64_get(sb->incompat) | INCOMPAT_BACKING);
+		sb->backing = (struct disk_backing){
+			.kind = BACKING_RAW,
+			.path_len = le16_make(sizeof(path) - 1),
+			.size = le64_make(1 << 20),
+			.stamp = le64_make(1),
+			.limit = le64_make(1 << 20),
+		};
+		memcpy(sb->backing.path, path, sizeof(path) - 1);
+	}
+	add_fact(sb, story->fact);
+	sb->crc = le32_make(checksum_super(checksum_uuid(sb->uuid), sb));
+}
+
+/* In every copy of the superblock. */
+static void edit_supers(struct store *st, const struct story *story)
+{
+	CLEANUP(free) struct disk_super *sb = store_buffer(sizeof(*sb));
 	errint_t err = 0;
 
-	uint64_t newest = 0;
-	fuzz_require(unit && table, "out of memory");
+	fuzz_require(sb, "out of memory");
 	for (unsigned i = 0; !err && i < SUPER_SLOTS; i++) {
-		struct disk_super *sb = (void *)unit;
 		uint64_t off = SUPER_OFFSET + i * SUPER_STRIDE;
-		err = store_read(st, unit, UNIT_SIZE, off);
+
+		err = store_read(st, sb, sizeof(*sb), off);
 		if (err || le64_get(sb->magic) != SUPER_MAGIC)
 			continue;
-		if (le64_get(sb->generation) >= newest) {
-			newest = le64_get(sb->generation);
-			table->id = le32_make(1);
-			table->epoch = sb->epoch;
-			table->size = sb->size;
-			table->levels = sb->levels;
-			table->root = sb->root;
-		}
-		sb->epoch = le32_make(le32_get(sb->epoch) + 1);
-		sb->head_parent = sb->nsnapshots = le32_make(1);
-		sb->next_snapshot = le32_make(2);
-		sb->snaptab =
-			desc_to_disk(desc_snaptab_make(TABLE_UNIT, 1, le32_get(sb->epoch), 0));
-		err = store_write(st, unit, UNIT_SIZE, off);
+		edit_super(sb, story);
+		err = store_write(st, sb, sizeof(*sb), off);
 	}
-	table->name_len = le16_make(5);
-	memcpy(table->name, "first", 5);
-	if (!err)
-		err = store_write(st, table, UNIT_SIZE, (uint64_t)TABLE_UNIT * UNIT_SIZE);
-	/* Its unit, in whichever slot of the bitmap is the active one. */
-	unsigned block = TABLE_UNIT / UNIT_SIZE;
-	for (unsigned slot = 0; !err && slot < 2; slot++) {
-		uint64_t off = REGION0_BITMAP + (2 * block + slot) * UNIT_SIZE;
-		err = store_read(st, unit, UNIT_SIZE, off);
-		unit[TABLE_UNIT % UNIT_SIZE] = 0xff;
-		if (!err)
-			err = store_write(st, unit, UNIT_SIZE, off);
-	}
-	fuzz_require(!err, "a snapshot cannot be added");
+	fuzz_require(!err, "the superblocks cannot be edited");
 }
 
 /* A seed that is refused would test little. */
 static void require_sound(struct store *st)
 {
-	struct image_open_opts open = {.read_only = true};
+	struct image_open_opts open = {
+		.read_only = true, .accept_delta = true, .accept_applying = true};
 	struct check_opts opts = {.data = true, .threads = 1};
 	struct check_result res;
 	struct image *im;
@@ -493,13 +613,103 @@ static void image_seed(const struct story *story)
 	fuzz_require(!err, "a seed image cannot be created");
 	if (story->places[0] != UINT64_MAX)
 		live(st, story);
+	if (story->fact)
+		edit_supers(st, story);
 	require_sound(st);
-	if (story->snapshot)
-		add_snapshot(st);
 	begin_seed(&s, "image", story->name);
 	put_u8(&s, story->mode);
 	sparse_save(st, s.f);
 	close_seed(&s);
+	store_close(st);
+}
+
+/* --- volatile journals -------------------------------------------------------------------- */
+
+#define VJ_FIX	(FUZZ_FIX_CRC | 2 | 4 | 8)
+#define VJ_USED (VJ_FIX | 16)
+
+/* What a process does before it dies. */
+struct vj_story {
+	const char *name;
+	uint8_t mode;
+	bool nothing, flush, snapshot;
+	uint8_t codec;
+};
+
+static const struct vj_story vj_stories[] = {
+	{.name = "written", .mode = VJ_FIX},
+	{.name = "written-used", .mode = VJ_USED, .flush = true},
+	{.name = "zstd", .mode = VJ_USED, .codec = CODEC_ZSTD},
+	{.name = "deleting", .mode = VJ_USED, .snapshot = true},
+	{.name = "empty", .mode = VJ_USED, .nothing = true},
+	{.name = "as-is", .mode = 4},
+	{.name = "short", .mode = VJ_FIX | 32},
+};
+
+static void die_writing(struct image *im, const struct vj_story *story)
+{
+	const struct story writes = {.size = 1ull << 28, .whole = story->codec};
+	struct engine_thread *t;
+	struct engine *e;
+	bool more;
+	errint_t err = engine_new(im, NULL, &e);
+
+	err = err ? err : engine_thread_new(e, &t);
+	fuzz_require(!err, "no engine");
+	write_place(t, &writes, 0);
+	if (story->flush)
+		err = engine_flush(t);
+	if (story->snapshot)
+		err = snapshot_create(im, "first", NULL);
+	write_place(t, &writes, 0);
+	write_place(t, &writes, 40 << 20);
+	err = err ? err : engine_discard(t, 0, 65536);
+	if (story->snapshot) {
+		err = err ? err : snapshot_delete(im, "first");
+		err = err ? err : snapshot_reclaim(im, 5, &more);
+	}
+	fuzz_require(!err, "a volatile journal cannot be filled");
+	engine_thread_free(t);
+	engine_free(e);
+}
+
+static void vj_live(struct store *st, const struct vj_box *box, const struct vj_story *story)
+{
+	const struct image_open_opts opts = {.journal_length = JOURNAL_MIN,
+					     .vj_shift = VJ_SHIFT_MIN};
+	struct image *im;
+	errint_t err = image_open(st, &opts, &im);
+
+	err = err ? err : image_vj_start(im, vj_box_dir(box), 7);
+	fuzz_require(!err, "no volatile journal");
+	if (!story->nothing)
+		die_writing(im, story);
+	image_abandon(im);
+}
+
+static void vj_seed(const struct vj_story *story)
+{
+	const struct image_params params = {.size = 1ull << 28,
+					    .codec = story->codec,
+					    .level = story->codec ? 3 : 0,
+					    .creator = BLOCKS_CREATOR,
+					    .uuid = blocks_uuid};
+	struct store *st = mem_store_new(1ull << 30);
+	struct vj_box *box = vj_box_new(blocks_uuid);
+	struct seed s;
+
+	fuzz_require(!image_create(st, &params), "a seed image cannot be created");
+	vj_live(st, box, story);
+	struct vj_copy *vj = vj_box_take(box);
+	fuzz_require(vj, "the volatile journal is gone");
+	begin_seed(&s, "vj", story->name);
+	put_u8(&s, story->mode);
+	sparse_save(st, s.f);
+	for (size_t at = 0; at < vj->len; at += UNIT_SIZE)
+		sparse_save_unit(s.f, SPARSE_OUTSIDE + at / UNIT_SIZE, vj->bytes + at);
+	close_seed(&s);
+	vj_copy_free(vj);
+	vj_box_free(box);
 	store_close(st);
 }
 
@@ -518,5 +728,7 @@ int main(int argc, char **argv)
 	journal_seeds();
 	for (size_t i = 0; i < sizeof(stories) / sizeof(*stories); i++)
 		image_seed(&stories[i]);
+	for (size_t i = 0; i < sizeof(vj_stories) / sizeof(*vj_stories); i++)
+		vj_seed(&vj_stories[i]);
 	return 0;
 }

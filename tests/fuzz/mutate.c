@@ -2,14 +2,15 @@
 /*
  * How libFuzzer changes an image: mostly inside one of its units, so that the list of units stays
  * one, and now and then by copying a piece of a unit over another one, which is how extents become
- * shared.  Not used by the replay of corpora.
+ * shared.  Of superblocks the list of further facts is changed as such.  Not used by the replay of
+ * corpora.
  */
 #include "config.h"
 
 #include <string.h>
 
 #include "tests/fuzz/fuzz.h"
-#include "tests/lib/rng.h"
+#include "tests/fuzz/mutate_tlv.h"
 
 #define HEADER 9u /* mode, length of the file */
 #define PREFIX 6u /* unit, n */
@@ -74,6 +75,44 @@ static void copy_piece(struct rng *r, uint8_t *data, const struct unit_list *l)
 	memmove(data + l->unit[to].at + b, data + l->unit[from].at + a, n);
 }
 
+/* A superblock among the units, or NULL.  It ends early in the input where zeros follow. */
+static uint8_t *find_super(struct rng *r, uint8_t *data, const struct unit_list *l, size_t *len)
+{
+	unsigned from = (unsigned)rng_below(r, l->n);
+
+	for (unsigned i = 0; i < l->n; i++) {
+		unsigned u = (from + i) % l->n;
+		le64 magic;
+
+		*len = l->unit[u].len;
+		if (*len < sizeof(magic))
+			continue;
+		memcpy(&magic, data + l->unit[u].at, sizeof(magic));
+		if (le64_get(magic) == SUPER_MAGIC)
+			return data + l->unit[u].at;
+	}
+	return NULL;
+}
+
+/* Returns the new size of the input; the same when there is no superblock, or no room. */
+static size_t change_list(struct rng *r, uint8_t *data, size_t size, size_t max,
+			  const struct unit_list *l)
+{
+	struct disk_super sb = {0};
+	size_t len;
+	uint8_t *at = find_super(r, data, l, &len);
+
+	if (!at || size - len + sizeof(sb) > max)
+		return size;
+	memcpy(&sb, at, len < sizeof(sb) ? len : sizeof(sb));
+	mutate_tlv(r, &sb);
+	memmove(at + sizeof(sb), at + len, (size_t)(data + size - (at + len)));
+	memcpy(at, &sb, sizeof(sb));
+	at[-2] = (uint8_t)(sizeof(sb) & 0xff);
+	at[-1] = (uint8_t)(sizeof(sb) >> 8);
+	return size - len + sizeof(sb);
+}
+
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
 {
 	struct rng r = {seed};
@@ -84,6 +123,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
 		return LLVMFuzzerMutate(data, size, max);
 	if (rng_chance(&r, 5))
 		LLVMFuzzerMutate(data, HEADER, HEADER);
+	if (rng_chance(&r, 10))
+		return change_list(&r, data, size, max, &l);
 	for (uint64_t i = 1 + rng_below(&r, 3); i; i--) {
 		unsigned u = (unsigned)rng_below(&r, l.n);
 		if (rng_chance(&r, 25))

@@ -8,8 +8,8 @@
 
 #include "common/cleanup.h"
 
-#define MAX_UNITS  16384u	 /* 64 MiB of memory */
-#define MAX_LENGTH (64ull << 30) /* two groups of regions */
+#define MAX_UNITS  16384u				  /* 64 MiB of memory */
+#define MAX_LENGTH ((uint64_t)SPARSE_OUTSIDE * UNIT_SIZE) /* two groups of regions */
 
 struct sparse {
 	struct store st;
@@ -239,28 +239,52 @@ static const struct store_ops sparse_ops = {
 	.close = sparse_close,
 };
 
+/* The next unit of the list; false at its end. */
+static bool next_entry(struct fuzz_input *in, uint64_t *unit, uint8_t bytes[UNIT_SIZE])
+{
+	le32 number;
+	le16 n;
+
+	if (!in->size)
+		return false;
+	fuzz_take(in, &number, sizeof(number));
+	fuzz_take(in, &n, sizeof(n));
+	*unit = le32_get(number);
+	memset(bytes, 0, UNIT_SIZE);
+	fuzz_take(in, bytes, le16_get(n) % (UNIT_SIZE + 1));
+	return true;
+}
+
 struct store *sparse_new(struct fuzz_input *in)
 {
 	struct sparse *s = calloc(1, sizeof(*s));
+	uint8_t scratch[UNIT_SIZE];
+	uint64_t unit;
 
 	fuzz_require(s, "out of memory");
 	s->st = (struct store){.ops = &sparse_ops, .name = "image", .align = SECTOR_SIZE};
 	pthread_mutex_init(&s->lock, NULL);
 	s->length = fuzz_u64(in) % (MAX_LENGTH + 1);
-	while (in->size) {
-		le32 unit;
-		le16 n;
-		fuzz_take(in, &unit, sizeof(unit));
-		fuzz_take(in, &n, sizeof(n));
-		size_t len = le16_get(n) % (UNIT_SIZE + 1);
-		uint64_t end = ((uint64_t)le32_get(unit) + 1) * UNIT_SIZE;
-		uint8_t scratch[UNIT_SIZE] = {0};
-		fuzz_take(in, scratch, len);
-		uint8_t *bytes = end <= MAX_LENGTH ? find_or_add(s, le32_get(unit)) : NULL;
+	while (next_entry(in, &unit, scratch)) {
+		bool inside = (unit + 1) * UNIT_SIZE <= MAX_LENGTH;
+		uint8_t *bytes = inside ? find_or_add(s, unit) : NULL;
+
 		if (bytes)
 			memcpy(bytes, scratch, UNIT_SIZE);
 	}
 	return &s->st;
+}
+
+void sparse_outside(struct fuzz_input in, uint8_t *out, unsigned n)
+{
+	uint8_t scratch[UNIT_SIZE];
+	uint64_t unit;
+
+	memset(out, 0, n * (size_t)UNIT_SIZE);
+	fuzz_u64(&in);
+	while (next_entry(&in, &unit, scratch))
+		if (unit >= SPARSE_OUTSIDE && unit - SPARSE_OUTSIDE < n)
+			memcpy(out + (unit - SPARSE_OUTSIDE) * UNIT_SIZE, scratch, UNIT_SIZE);
 }
 
 uint8_t *sparse_unit(struct store *st, uint64_t unit)
@@ -268,7 +292,7 @@ uint8_t *sparse_unit(struct store *st, uint64_t unit)
 	return find(sparse_of(st), unit);
 }
 
-static void save_unit(FILE *out, uint64_t unit, const uint8_t *bytes)
+void sparse_save_unit(FILE *out, uint64_t unit, const uint8_t *bytes)
 {
 	size_t len = UNIT_SIZE;
 
@@ -295,6 +319,6 @@ void sparse_save(struct store *st, FILE *out)
 	for (uint64_t off = 0; off < len; off += chunk) {
 		fuzz_require(!store_read(st, buf, chunk, off), "the image cannot be read");
 		for (size_t i = 0; i < chunk && off + i < len; i += UNIT_SIZE)
-			save_unit(out, (off + i) / UNIT_SIZE, buf + i);
+			sparse_save_unit(out, (off + i) / UNIT_SIZE, buf + i);
 	}
 }

@@ -16,8 +16,11 @@
 #include <cmocka.h>
 
 #include "common/cleanup.h"
+#include "common/log.h"
 #include "engine/snapshot.h"
+#include "image/alloc_priv.h"
 #include "tests/lib/live.h"
+#include "tests/lib/mem_store.h"
 #include "tests/lib/rng.h"
 
 /* --- a plain model: each cluster holds one byte
@@ -265,7 +268,47 @@ static void do_delete_open(struct model *m)
 	snapshot_view_close(v);
 }
 
-static uint64_t reopened;
+static uint64_t reopened, at_rest, at_rest_failed;
+
+/* The store fails once, or has no need to: after that there is the snapshot, or there is not. */
+static errint_t create_failing(struct model *m, const char *name)
+{
+	enum mem_op op = rng_chance(&m->rng, 70) ? MEM_WRITE : MEM_SYNC;
+	unsigned nth = 1 + (unsigned)rng_below(&m->rng, op == MEM_SYNC ? 3 : 40);
+
+	mem_store_fail(m->l.st, op, nth, rng_chance(&m->rng, 50) ? -EIO : -ENOSPC);
+	errint_t err = snapshot_create_at_rest(m->l.st, &m->l.opts, name, NULL);
+	mem_store_fail(m->l.st, op, 0, 0);
+	return err;
+}
+
+static void create_at_rest(struct model *m)
+{
+	struct point *p = free_point(m);
+	struct image_info info;
+
+	if (!p)
+		return;
+	at_rest++;
+	snprintf(p->name, sizeof(p->name), "a%u", m->names++);
+	memcpy(p->byte, m->now, sizeof(p->byte));
+	errint_t err = create_failing(m, p->name);
+	live_check(&m->l);
+	live_open(&m->l);
+	if (err) {
+		struct snapshot_info found;
+
+		at_rest_failed++;
+		if (snapshot_find(m->l.im, p->name, &found))
+			p->name[0] = '\0';
+	}
+	image_get_info(m->l.im, &info);
+	expect_all(m);
+	if (rng_chance(&m->rng, 50))
+		live_close(&m->l);
+	else
+		live_crash(&m->l);
+}
 
 static void do_reopen(struct model *m)
 {
@@ -277,6 +320,8 @@ static void do_reopen(struct model *m)
 		live_close(&m->l);
 	}
 	live_check(&m->l);
+	for (uint64_t i = rng_below(&m->rng, 3); i; i--)
+		create_at_rest(m);
 	live_open(&m->l);
 	expect_all(m);
 }
@@ -390,8 +435,9 @@ static void random_programs(void **state)
 		delete_all(&m);
 		live_free(&m.l);
 	}
-	print_message("%" PRIu64 " operations, %" PRIu64 " reopened, half of them crashed\n",
-		      done * OPERATIONS, reopened);
+	print_message("%" PRIu64 " operations, %" PRIu64 " reopened, half of them crashed; %" PRIu64
+		      " snapshots at rest, %" PRIu64 " failed\n",
+		      done * OPERATIONS, reopened, at_rest, at_rest_failed);
 }
 
 /* --- many of them --------------------------------------------------------------------------------
@@ -466,6 +512,141 @@ static void thousand(void **state)
 	live_free(&l);
 }
 
+static unsigned messages;
+
+static void count_message(void *arg, enum log_level level, const char *message)
+{
+	(void)arg, (void)message;
+	messages += level == LOG_LEVEL_ERROR;
+}
+
+/* A device with a unit or two for the table, and for nothing more: who cannot have a snapshot is
+ * told, the image is as it was, and what a deletion frees is enough for another one. */
+static void full_device(void **state)
+{
+	struct live l;
+	errint_t err = 0;
+	unsigned n = 0;
+	char name[16];
+	bool more = true;
+
+	(void)state;
+	live_new(&l, 4 * GIB, 1 * GIB);
+	/* What is at fixed places, the journal, and 48 units. */
+	assert_int_equal(store_truncate(l.st, ZERO_WINDOW_OFFSET + ZERO_WINDOW_SIZE + JOURNAL_MIN +
+						      (192 << 10)),
+			 0);
+	l.st->fixed = true;
+	l.opts.journal_length = JOURNAL_MIN;
+	l.opts.dirty_cap = 1;
+	for (messages = 0; !err; n++) {
+		snprintf(name, sizeof(name), "s%u", n);
+		log_set_sink(count_message, NULL);
+		err = snapshot_create_at_rest(l.st, &l.opts, name, NULL);
+		log_set_sink(NULL, NULL);
+		if (n % 10 == 0)
+			live_check(&l);
+	}
+	assert_int_equal(err, -ENOSPC);
+	assert_true(n > 20 && messages == 1);
+	live_check(&l);
+	live_open(&l);
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		assert_int_equal(snapshot_delete(l.im, name), 0);
+	}
+	while (more)
+		assert_int_equal(snapshot_reclaim(l.im, 1000, &more), 0);
+	live_close(&l);
+	live_check(&l);
+	assert_int_equal(snapshot_create_at_rest(l.st, &l.opts, "again", NULL), 0);
+	live_check(&l);
+	live_free(&l);
+}
+
+#define KEPT 24u /* leaves with two clusters, of which the second one stays */
+
+/* One more set of leaves for a snapshot to keep; no data. */
+static errint_t spend_nodes(struct live *l, unsigned i)
+{
+	errint_t err = 0;
+	char name[16];
+
+	for (unsigned k = 0; !err && k < KEPT; k++)
+		err = engine_discard(l->t, k * LEAF, CLUSTER);
+	snprintf(name, sizeof(name), "s%u", i);
+	return err ? err : snapshot_rollback(l->im, "base", name);
+}
+
+/* Mark all but @left units of region 0 used, as if there were more nodes. */
+static void fill_region(struct live *l, unsigned left)
+{
+	struct need need = {0};
+	uint64_t unit;
+
+	pthread_mutex_lock(&l->im->lock);
+	const struct region *r = region_get(l->im, 0);
+	while (r->free_units > r->busy + left) {
+		assert_int_equal(alloc_reserve_meta(l->im, 1, &unit, &need), 0);
+		assert_int_equal(alloc_set(l->im, desc_node_make(unit, 0, 0)), 0);
+	}
+	pthread_mutex_unlock(&l->im->lock);
+	assert_int_equal(image_checkpoint(l->im), 0);
+}
+
+/* A3: discards between snapshots need nodes, and nothing else.  They end before the image can be
+ * closed or opened no more. */
+static void spent_nodes(void **state)
+{
+	struct live l;
+	errint_t err = 0;
+	unsigned i;
+
+	(void)state;
+	live_new(&l, 4 * GIB, 1 * GIB);
+	assert_int_equal(store_truncate(l.st, 256 * MIB), 0);
+	l.st->fixed = true;
+	l.opts.journal_length = JOURNAL_MIN;
+	live_open(&l);
+	for (unsigned k = 0; k < KEPT; k++) {
+		live_put(&l, k * LEAF, CLUSTER, 1);
+		live_put(&l, k * LEAF + CLUSTER, CLUSTER, 2);
+	}
+	assert_int_equal(snapshot_create(l.im, "base", NULL), 0);
+	fill_region(&l, 600);
+	for (i = 0; !err; i++)
+		err = spend_nodes(&l, i);
+	assert_int_equal(err, -ENOSPC);
+	assert_true(i > 10);
+	assert_int_equal(image_checkpoint(l.im), 0);
+	live_crash(&l);
+	live_open(&l);
+	live_close(&l);
+	live_open(&l);
+	for (unsigned k = 0; k < KEPT; k++)
+		live_expect(&l, k * LEAF + CLUSTER, CLUSTER, 2);
+	live_close(&l);
+	live_free(&l);
+}
+
+/* Not even the journal has room. */
+static void short_device(void **state)
+{
+	struct live l;
+
+	(void)state;
+	live_new(&l, 4 * GIB, 1 * GIB);
+	l.st->fixed = true;
+	messages = 0;
+	log_set_sink(count_message, NULL);
+	assert_int_equal(snapshot_create_at_rest(l.st, &l.opts, "s", NULL), -ENOSPC);
+	assert_int_equal(live_try_open(&l), -ENOSPC);
+	log_set_sink(NULL, NULL);
+	assert_int_equal(messages, 2);
+	live_check(&l);
+	live_free(&l);
+}
+
 static void expect_parent(struct model *m, const struct snapshot_view *v, const char *name)
 {
 	struct snapshot_info info = {.id = 0};
@@ -512,9 +693,9 @@ static void parents(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(parents),
-		cmocka_unit_test(random_programs),
-		cmocka_unit_test(thousand),
+		cmocka_unit_test(parents),	   cmocka_unit_test(full_device),
+		cmocka_unit_test(spent_nodes),	   cmocka_unit_test(short_device),
+		cmocka_unit_test(random_programs), cmocka_unit_test(thousand),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
