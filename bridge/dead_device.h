@@ -24,9 +24,10 @@ bool dead_device_is(const struct ublksrv_ctrl_dev_info *info, bool (*alive)(int3
 void dead_device_remove(const char *name);
 
 /*
- * Removes a device of which only the kernel knows any more: the process of the bridge that made it has
- * died, and what it recorded in the runtime directory is lost.  @what: "/dev/ublkb3" or "ublkb3".
- * -ENOENT without a message: there is no such device; errors of the driver, logged.  In bounded time.
+ * Removes a device of which only the kernel knows any more: the process of the bridge that made it
+ * has died, and what it recorded in the runtime directory is lost.  @what: "/dev/ublkb3" or
+ * "ublkb3". -ENOENT without a message: there is no such device; errors of the driver, logged.  In
+ * bounded time.
  */
 MUST_CHECK errint_t dead_device_force(const char *what);
 
