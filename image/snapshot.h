@@ -51,6 +51,7 @@ MUST_CHECK errint_t snapshot_create(struct image *im, const char *name, uint32_t
 /*
  * The same of an image that nobody has open: image_open(), snapshot_create() and image_close(),
  * with one checkpoint for all three.  After a failure the image is as it was, or has the snapshot.
+ * -ENOSPC also when what is free will be so for nodes only behind a checkpoint.
  */
 MUST_CHECK errint_t snapshot_create_at_rest(struct store *st, const struct image_open_opts *opts,
 					    const char *name, uint32_t *id);

@@ -649,7 +649,7 @@ static const struct vj_story vj_stories[] = {
 static void die_writing(struct image *im, const struct vj_story *story)
 {
 	const struct story writes = {.size = 1ull << 28, .whole = story->codec};
-	struct engine_thread *t;
+	struct engine_thread *t = NULL;
 	struct engine *e;
 	bool more;
 	errint_t err = engine_new(im, NULL, &e);
