@@ -56,7 +56,7 @@ static errint_t open_node(const char *path, mode_t type, dev_t number, int flags
 	if (stat(path, &st))
 		return -errno;
 	if ((st.st_mode & S_IFMT) != type || st.st_rdev != number)
-		return -ENXIO;
+		return -EEXIST;
 	*fd = open(path, flags | O_CLOEXEC);
 	return *fd < 0 ? -errno : 0;
 }
@@ -71,6 +71,11 @@ static errint_t wait_node(const char *path, mode_t type, dev_t number, int flags
 		err = open_node(path, type, number, flags, fd);
 		if (!err)
 			return 0;
+		if (clock_ms() >= until && err == -EEXIST)
+			return log_fail(err,
+					"%s is something else than device %u:%u, and stays so; "
+					"remove it",
+					path, major(number), minor(number));
 		if (clock_ms() >= until)
 			return log_err(err,
 				       "%s (device %u:%u) cannot be opened within %d s; is /dev a "

@@ -12,10 +12,11 @@ for mode in $modes; do
 		make_image a.ublk empty-zstd
 		attach a.ublk "--mode=$mode" --queues=2 --recovery=off
 		dd if=noise of="$device" bs=1M oflag=direct conv=fsync status=none
-		# Load from all sides, which must come to an end, and notice.
+		# Load from all sides, which must come to an end, and notice; what begins too late must not
+		# make a file of that name.
 		for kind in direct,nonblock dsync; do
 			spawn expect_status 1 timeout 60 dd if=/dev/urandom of="$device" bs=64k seek=512 \
-				oflag="$kind" status=none 2>/dev/null
+				oflag="$kind" conv=nocreat status=none 2>/dev/null
 		done
 		spawn expect_status 1 timeout 60 bash -c \
 			"while dd if=$device of=/dev/null bs=128k count=256 iflag=direct status=none; do :; done; exit 1" \
