@@ -566,14 +566,16 @@ static void full_device(void **state)
 
 #define KEPT 24u /* leaves with two clusters, of which the second one stays */
 
-/* One more set of leaves for a snapshot to keep; no data. */
-static errint_t spend_nodes(struct live *l, unsigned i)
+/* One more set of leaves for a snapshot to keep, by discards or by writing zeros; no data. */
+static errint_t spend_nodes(struct live *l, unsigned i, bool zeros)
 {
+	static _Alignas(4096) uint8_t zero[CLUSTER];
 	errint_t err = 0;
 	char name[16];
 
 	for (unsigned k = 0; !err && k < KEPT; k++)
-		err = engine_discard(l->t, k * LEAF, CLUSTER);
+		err = zeros ? engine_write(l->t, zero, k * LEAF, CLUSTER, false)
+			    : engine_discard(l->t, k * LEAF, CLUSTER);
 	snprintf(name, sizeof(name), "s%u", i);
 	return err ? err : snapshot_rollback(l->im, "base", name);
 }
@@ -594,15 +596,14 @@ static void fill_region(struct live *l, unsigned left)
 	assert_int_equal(image_checkpoint(l->im), 0);
 }
 
-/* A3: discards between snapshots need nodes, and nothing else.  They end before the image can be
- * closed or opened no more. */
-static void spent_nodes(void **state)
+/* A3: discards and zeros between snapshots need nodes, and nothing else.  They end before the image
+ * can be closed or opened no more. */
+static void spend_all(bool zeros)
 {
 	struct live l;
 	errint_t err = 0;
 	unsigned i;
 
-	(void)state;
 	live_new(&l, 4 * GIB, 1 * GIB);
 	assert_int_equal(store_truncate(l.st, 256 * MIB), 0);
 	l.st->fixed = true;
@@ -615,7 +616,7 @@ static void spent_nodes(void **state)
 	assert_int_equal(snapshot_create(l.im, "base", NULL), 0);
 	fill_region(&l, 600);
 	for (i = 0; !err; i++)
-		err = spend_nodes(&l, i);
+		err = spend_nodes(&l, i, zeros);
 	assert_int_equal(err, -ENOSPC);
 	assert_true(i > 10);
 	assert_int_equal(image_checkpoint(l.im), 0);
@@ -627,6 +628,13 @@ static void spent_nodes(void **state)
 		live_expect(&l, k * LEAF + CLUSTER, CLUSTER, 2);
 	live_close(&l);
 	live_free(&l);
+}
+
+static void spent_nodes(void **state)
+{
+	(void)state;
+	spend_all(false);
+	spend_all(true);
 }
 
 /* Not even the journal has room. */
