@@ -12,17 +12,7 @@ both() {
 	"$edit" "$1.copy" "${@:2}"
 }
 some_changes() { # IMAGE SIZE
-	local actions=()
-	for _ in 1 2 3 4 5 6 7 8; do
-		local off=$((RANDOM * 8 % ($2 / 4096 - 100) * 4096)) len=$((RANDOM % 100 * 4096 + 4096))
-		case $((RANDOM % 5)) in
-		0) actions+=(discard $((off >> 18 << 18)) $((256 * k))) ;; # a part may be left alone
-		1) actions+=(zero "$off" "$len") ;;
-		2) actions+=(write "$off" 4096 $RANDOM) ;;
-		3) actions+=(write "$off" "$len" $RANDOM) ;;
-		4) actions+=(text "$off" "$len" $RANDOM) ;;
-		esac
-	done
+	random_actions "$2" whole
 	both "$1" "${actions[@]}"
 }
 # intact: both read as they have to, and whoever is lowest is as it was.

@@ -23,17 +23,7 @@ both_snapshot() {
 	same over.ublk@"$1" plain.ublk@"$1"
 }
 change_at_random() { # SIZE
-	local actions=() i
-	for i in 1 2 3 4 5 6; do
-		local off=$((RANDOM * 8 % ($1 / 4096 - 300) * 4096)) len=$((RANDOM % 250 * 4096 + 4096))
-		case $((RANDOM % 5)) in
-		0) actions+=(discard $((off >> 18 << 18)) $((256 * k))) ;; # a part may be left alone
-		1) actions+=(zero "$off" "$len") ;;
-		2) actions+=(write "$off" 4096 $RANDOM) ;;
-		3) actions+=(write "$off" "$len" $RANDOM) ;;
-		4) actions+=(text "$off" "$len" $RANDOM) ;;
-		esac
-	done
+	random_actions "$1" whole
 	both "${actions[@]}"
 }
 # step SINCE UNTIL: full copies and other overlays that are at the one come to be at the other.

@@ -148,17 +148,7 @@ golden delta
 
 # A chain: full exports, then deltas of either kind, sizes and clusters of all kinds.
 change_at_random() { # IMAGE SIZE
-	local actions=() i
-	for i in 1 2 3 4 5 6; do
-		local off=$((RANDOM * 8 % ($2 / 4096 - 300) * 4096)) len=$((RANDOM % 250 * 4096 + 4096))
-		case $((RANDOM % 5)) in
-		0) actions+=(discard "$off" "$len") ;;
-		1) actions+=(zero "$off" "$len") ;;
-		2) actions+=(write "$off" 4096 $RANDOM) ;;
-		3) actions+=(write "$off" "$len" $RANDOM) ;;
-		4) actions+=(text "$off" "$len" $RANDOM) ;;
-		esac
-	done
+	random_actions "$2"
 	"$edit" "$1" "${actions[@]}"
 }
 for options in "" "--zstd --cluster-size=128K" "--sector-size=4096"; do
