@@ -104,8 +104,8 @@ static void maintain_device(struct bridge *b)
 	pthread_mutex_unlock(&b->device_lock);
 }
 
-/* Commits and checkpoints what has waited long enough, each second.  A failure has been logged, and
- * stops the image's writes by itself. */
+/* Commits and checkpoints what has waited long enough, and gives back memory that is not needed,
+ * each second.  A failure has been logged, and stops the image's writes by itself. */
 static void *run_maintenance(void *arg)
 {
 	struct bridge *b = arg;
@@ -133,11 +133,7 @@ static void *run_maintenance(void *arg)
 
 static errint_t start_maintenance(struct bridge *b)
 {
-	int error;
-
-	if (b->opts->read_only)
-		return 0;
-	error = pthread_create(&b->maintenance, NULL, run_maintenance, b);
+	int error = pthread_create(&b->maintenance, NULL, run_maintenance, b);
 
 	if (error)
 		return log_err(-error, "cannot start a thread");

@@ -52,6 +52,12 @@ struct bridge_queue {
 enum step { STEP_FETCH, STEP_REGISTER, STEP_UNREGISTER };
 #define COOKIE_TAG_BITS 16
 
+/* Bytes of bq->bufs. */
+static size_t bufs_len(const struct bridge_queue *bq)
+{
+	return (size_t)bq->cfg.depth * bq->cfg.max_bytes;
+}
+
 static unsigned index_of(const struct tag *t)
 {
 	return (unsigned)(t - t->bq->tags);
@@ -243,7 +249,18 @@ static void completed(void *client, uint64_t cookie, int res)
 	assert(!"a step");
 }
 
-static const struct queue_client_ops client_ops = {.done = done, .completed = completed};
+/* No tag has a request, and none can get one meanwhile: what the driver has copied into a buffer
+ * would be lost. */
+static void idle(void *client)
+{
+	struct bridge_queue *bq = client;
+
+	if (bq->bufs && bq->cfg.completes_in_task)
+		madvise(bq->bufs, bufs_len(bq), MADV_DONTNEED);
+}
+
+static const struct queue_client_ops client_ops = {
+	.done = done, .completed = completed, .idle = idle};
 
 /* ---- the thread -------------------------------------------------------------------------- */
 
@@ -336,7 +353,7 @@ errint_t bridge_queue_new(const struct queue_config *cfg, struct bridge_queue **
 	sem_init(&bq->running, 0, 0);
 	if (cfg->mode == BRIDGE_COPY) {
 		/* Touched, and so taken, only as far as requests are that large. */
-		bq->bufs = mmap(NULL, (size_t)cfg->depth * cfg->max_bytes, PROT_READ | PROT_WRITE,
+		bq->bufs = mmap(NULL, bufs_len(bq), PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (bq->bufs == MAP_FAILED) {
 			errint_t err = log_errno("/dev/ublkb%u: cannot set up queue %u",
@@ -386,7 +403,7 @@ void bridge_queue_free(struct bridge_queue *bq)
 		return;
 	assert(!bq->started);
 	if (bq->bufs)
-		munmap(bq->bufs, (size_t)bq->cfg.depth * bq->cfg.max_bytes);
+		munmap(bq->bufs, bufs_len(bq));
 	sem_destroy(&bq->running);
 	free(bq);
 }

@@ -26,6 +26,8 @@ struct queue_config {
 	uint32_t dev_id;
 	uint32_t max_bytes; /* of a read or write request, at most REQ_MAX_BYTES */
 	cpu_set_t cpus;	    /* where its requests come from; empty: anywhere */
+	/* UBLK_F_URING_CMD_COMP_IN_TASK: requests arrive, and are copied, only as completions. */
+	bool completes_in_task;
 };
 
 /* -ENOMEM, message logged. */

@@ -117,6 +117,9 @@ static uint64_t device_flags(const struct ublk_device_config *cfg)
 {
 	uint64_t flags = mode_flags(cfg->choice->mode);
 
+	/* For idle() of queue.c.  A driver that does nothing else sets it by itself. */
+	if (cfg->choice->mode == BRIDGE_COPY)
+		flags |= UBLK_F_URING_CMD_COMP_IN_TASK;
 	if (cfg->recovery)
 		flags |= UBLK_RECOVERY_FLAGS | (cfg->features & UBLK_F_QUIESCE);
 	return flags;
@@ -213,6 +216,7 @@ static errint_t make_queue(struct ublk_device *u, const struct ublk_device_confi
 		.mode = cfg->choice->mode,
 		.dev_id = u->id,
 		.max_bytes = BRIDGE_REQUEST_MAX,
+		.completes_in_task = u->flags & UBLK_F_URING_CMD_COMP_IN_TASK,
 	};
 	errint_t err = map_descs(u, q);
 

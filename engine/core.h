@@ -68,6 +68,9 @@ struct engine {
 	struct engine_stats past; /* of queues that are gone */
 };
 
+/* queue.c, from any thread: idle queues give back memory that is taken again when it is needed. */
+void queues_shrink(struct engine *e);
+
 /* Parts of the clusters of [off, off + len) were written as they are. */
 static inline void engine_note(struct engine *e, uint64_t off, uint64_t len)
 {

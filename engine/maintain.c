@@ -45,6 +45,7 @@ static void shrink_when_idle(struct engine *e)
 	} else if (++e->idle_calls == IDLE_CALLS) {
 		cache_shrink(e->cache);
 		buffers_shrink(e->blobs);
+		queues_shrink(e);
 		malloc_trim(0);
 	}
 }

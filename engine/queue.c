@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -172,7 +173,7 @@ static errint_t queue_init(struct engine_queue *q)
 	return err ? err : open_ring(q);
 }
 
-static void release(struct engine_queue *q)
+static void free_bounces(struct engine_queue *q)
 {
 	while (q->free_bounces) {
 		struct bounce *b = q->free_bounces;
@@ -180,6 +181,11 @@ static void release(struct engine_queue *q)
 		q->free_bounces = b->next;
 		free(b);
 	}
+}
+
+static void release(struct engine_queue *q)
+{
+	free_bounces(q);
 	blobs_exit(q);
 	image_writer_free(q->writer);
 	if (q->zero_fd >= 0)
@@ -594,6 +600,37 @@ static void take_back(struct engine_queue *q)
 	}
 }
 
+/* ---- idle queues ------------------------------------------------------------------------ */
+
+void queues_shrink(struct engine *e)
+{
+	SCOPED_LOCK(&e->queues_lock);
+	for (struct engine_queue *q = e->queues; q; q = q->next) {
+		atomic_store(&q->shrink, true);
+		engine_queue_wake(q);
+	}
+}
+
+/* Nothing has arrived that the client has not been told of, and nothing does outside a turn. */
+static bool all_told(struct engine_queue *q)
+{
+	return q->ring.flags & IORING_SETUP_DEFER_TASKRUN && !io_uring_cq_ready(&q->ring) &&
+	       !io_uring_cq_has_overflow(&q->ring);
+}
+
+static void shrink_if_asked(struct engine_queue *q)
+{
+	if (!atomic_load_explicit(&q->shrink, memory_order_relaxed))
+		return;
+	atomic_store(&q->shrink, false);
+	if (q->active)
+		return;
+	free_bounces(q);
+	malloc_trim(0);
+	if (q->opts.ops->idle && all_told(q))
+		q->opts.ops->idle(q->opts.client);
+}
+
 /* ---- one turn --------------------------------------------------------------------------- */
 
 static void dispatch(struct engine_queue *q, uint64_t user_data, int res)
@@ -655,6 +692,7 @@ errint_t engine_queue_turn(struct engine_queue *q)
 	q->turning = false;
 	q->now = 0;
 	blobs_step(q);
+	shrink_if_asked(q);
 	return 0;
 }
 

@@ -57,6 +57,7 @@ struct engine_queue {
 	_Atomic(struct task *) back; /* finished by workers, newest first */
 	_Atomic unsigned handing;    /* workers in queue_hand_back() */
 	_Atomic bool sleeping;	     /* in the kernel, not looking at @back again by itself */
+	_Atomic bool shrink;	     /* it is to give back memory, if it has nothing to do */
 
 	struct ready ready;
 	unsigned helpers;	      /* at most; constant */

@@ -695,10 +695,16 @@ static errint_t resize_to(struct image *im, struct resize *r)
 		err = map_grow(im, keep);
 		raise_dirty_cap(im, r->to);
 	}
-	if (err)
-		return err;
-	struct ckpt_change change = {.freeze = resize_freeze, .arg = r};
-	return checkpoint(im, &change);
+	if (!err) {
+		struct ckpt_change change = {.freeze = resize_freeze, .arg = r};
+
+		err = checkpoint(im, &change);
+	}
+	return err == -ENOSPC ? log_fail(err,
+					 "%s: has no space for what changing its size writes; "
+					 "delete snapshots or discard data",
+					 im->st->name)
+			      : err;
 }
 
 errint_t image_resize(struct image *im, uint64_t size, bool shrink)

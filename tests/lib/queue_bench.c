@@ -90,7 +90,15 @@ static void completed(void *client, uint64_t cookie, int res)
 	b->cookies++;
 }
 
-static const struct queue_client_ops ops = {.done = done, .completed = completed};
+static void idle(void *client)
+{
+	struct bench *b = client;
+
+	assert_int_equal(engine_queue_active(b->q), 0);
+	b->idle++;
+}
+
+static const struct queue_client_ops ops = {.done = done, .completed = completed, .idle = idle};
 
 void bench_set_payload(struct bench *b, struct slot *s)
 {
@@ -290,8 +298,8 @@ static void done_as_expected(void *client, struct engine_req *r)
 	assert_int_equal(r->result, b->expected);
 }
 
-static const struct queue_client_ops directed_ops = {.done = done_as_expected,
-						     .completed = completed};
+static const struct queue_client_ops directed_ops = {
+	.done = done_as_expected, .completed = completed, .idle = idle};
 
 void bench_submit(struct bench *b, unsigned slot, enum req_op op, uint64_t off, uint32_t len)
 {

@@ -42,7 +42,7 @@ struct bench {
 	unsigned writers[DISK / CHUNK], readers[DISK / CHUNK];
 	uint8_t *model;
 	struct rng rng;
-	unsigned submitted, completed, cookies;
+	unsigned submitted, completed, cookies, idle;
 	errint_t expected; /* of directed requests */
 };
 

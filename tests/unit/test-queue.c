@@ -27,6 +27,7 @@
 #include "engine/backing.h"
 #include "engine/queue_priv.h"
 #include "image/check.h"
+#include "image/core.h"
 #include "tests/lib/queue_bench.h"
 
 static enum req_op random_op(struct rng *rng)
@@ -257,6 +258,36 @@ static void test_cached(void **state)
 	bench_end(b);
 }
 
+/* Buffers for bytes that are elsewhere are given back as well, the client's with them. */
+static void test_idle(void **state)
+{
+	struct bench *b = bench_begin_directed(FILE_BYTES, false, ALONE);
+
+	(void)state;
+	for (unsigned i = 0; i < DEPTH; i++)
+		bench_submit(b, i, REQ_WRITE, (uint64_t)i << 20, 1 << 20);
+	bench_drain(b);
+	assert_non_null(b->q->free_bounces);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(engine_maintain(b->e), 0);
+	assert_int_equal(b->idle, 0);
+	assert_int_equal(engine_queue_turn(b->q), 0);
+	assert_null(b->q->free_bounces);
+	assert_int_equal(b->idle, 1);
+
+	/* Not by a queue that has a request under way. */
+	pthread_mutex_lock(&b->im->lock);
+	bench_submit(b, 0, REQ_FLUSH, 0, 0);
+	queues_shrink(b->e);
+	while (atomic_load(&b->q->shrink))
+		assert_int_equal(engine_queue_turn(b->q), 0);
+	assert_int_equal(engine_queue_active(b->q), 1);
+	pthread_mutex_unlock(&b->im->lock);
+	bench_drain(b);
+	assert_int_equal(b->idle, 1);
+	bench_end(b);
+}
+
 static void fill_cluster(uint8_t *mem, unsigned cluster)
 {
 	for (unsigned i = 0; i < 65536; i += 4) {
@@ -366,11 +397,12 @@ static void test_damaged_blob(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_registered),   cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_file_bytes),   cmocka_unit_test(test_bare_path),
-		cmocka_unit_test(test_mixed),	     cmocka_unit_test(test_cached),
-		cmocka_unit_test(test_blobs),	     cmocka_unit_test(test_damaged_blob),
-		cmocka_unit_test(test_bare_backing), cmocka_unit_test(test_on_backing),
+		cmocka_unit_test(test_registered), cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_file_bytes), cmocka_unit_test(test_bare_path),
+		cmocka_unit_test(test_mixed),	   cmocka_unit_test(test_cached),
+		cmocka_unit_test(test_blobs),	   cmocka_unit_test(test_damaged_blob),
+		cmocka_unit_test(test_idle),	   cmocka_unit_test(test_bare_backing),
+		cmocka_unit_test(test_on_backing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

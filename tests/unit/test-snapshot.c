@@ -619,6 +619,13 @@ static void spend_all(bool zeros)
 		err = spend_nodes(&l, i, zeros);
 	assert_int_equal(err, -ENOSPC);
 	assert_true(i > 10);
+	/* Who cuts the disk off in the middle of a leaf needs another one. */
+	messages = 0;
+	log_set_sink(count_message, NULL);
+	assert_int_equal(image_resize(l.im, KEPT * LEAF / 2 + CLUSTER, true), -ENOSPC);
+	log_set_sink(NULL, NULL);
+	assert_int_equal(messages, 1);
+	assert_int_equal(image_size(l.im), 1 * GIB);
 	assert_int_equal(image_checkpoint(l.im), 0);
 	live_crash(&l);
 	live_open(&l);

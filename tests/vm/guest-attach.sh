@@ -119,6 +119,29 @@ for mode in $modes; do
 	[ "$before" = "$(sha256sum <a.ublk)" ] || fail "a read-only device changed the image"
 done
 
+echo "--- memory"
+rm -f a.ublk
+ublk-img create --zstd a.ublk 1T
+kib() {
+	sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$bridge/status"
+}
+# What requests took is given back when none has come for a while.
+for mode in $modes; do
+	attach a.ublk "--mode=$mode" --queues=2 --depth=64
+	for rw in randwrite randread; do
+		fio --name=load --filename="$device" --direct=1 --ioengine=io_uring --iodepth=64 --numjobs=2 \
+			--bs=1M --rw="$rw" --size=64M --offset_increment=512G --output=fio.log
+	done
+	busy=$(kib)
+	for i in {1..60}; do
+		[ "$(kib)" -ge $((48 << 10)) ] || break
+		sleep 1
+	done
+	echo "$mode: busy $busy KiB, idle after $i s $(kib) KiB"
+	[ "$i" -lt 60 ] || fail "$(grep -e Rss -e Vm "/proc/$bridge/status")"
+	detach a.ublk
+done
+
 echo "--- automatic choice"
 attach a.ublk
 [ "$(ublk-img list --json | jq -r '.devices[0] | .mode + .mode_reason' | cut -d ' ' -f 1)" = "$best" ] ||
