@@ -28,6 +28,7 @@
 #include "bridge/runtime_dir.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "engine/engine.h"
 #include "engine/pool.h"
@@ -225,6 +226,8 @@ static errint_t close_all(struct bridge *b, bool leave)
 	pthread_rwlock_unlock(&b->use);
 	if (b->parts->end)
 		err = b->parts->end(b->parts->arg);
+	if (!err && leave)
+		err = fault_point("hand_over_drained");
 	if (err) {
 		b->abandoned = true;
 		return err;

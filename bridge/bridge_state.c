@@ -22,6 +22,7 @@
 #include "bridge/awaiting.h"
 #include "bridge/bridge_priv.h"
 #include "bridge/process.h"
+#include "common/fault.h"
 #include "common/log.h"
 
 /* ---- a new device ------------------------------------------------------------------------ */
@@ -56,7 +57,9 @@ static errint_t take_back_claim(struct bridge *b)
 
 	if (err == -ENOENT || err == -EBADMSG || (!err && b->state.mark != seen->mark))
 		return log_fail(-ENOENT, "%s does not await recovery any more", seen->device);
-	return err ? err : b->parts->wait_device(b->parts->arg, b);
+	if (!err)
+		err = b->parts->wait_device(b->parts->arg, b);
+	return err ? err : fault_point("take_back_claimed");
 }
 
 /* Nobody may have written to an image that was left in order, nor put another one in its place. */
@@ -105,7 +108,8 @@ static errint_t take_back_open(struct bridge *b, struct image_open_opts *o)
 		return err;
 	/* From here on it is this bridge that changes it. */
 	b->state.mtime = 0;
-	return state_file_write(b->dir, &b->state, &b->state_lock);
+	err = state_file_write(b->dir, &b->state, &b->state_lock);
+	return err ? err : fault_point("take_back_changes");
 }
 
 const struct bridge_way bridge_way_take_back = {
@@ -202,8 +206,12 @@ static errint_t promise_new(struct bridge *b, uint32_t id)
  * between must not leave a device that has to be replayed, and nothing to replay. */
 static errint_t promise_again(struct bridge *b, uint32_t id)
 {
-	errint_t err = start_journal(b, id);
+	errint_t err = fault_point("take_back_opened");
 
+	if (!err)
+		err = start_journal(b, id);
+	if (!err)
+		err = fault_point("take_back_journal");
 	return err ? err : state_file_write(b->dir, &b->state, &b->state_lock);
 }
 
@@ -221,9 +229,11 @@ errint_t bridge_promise(struct bridge *b, const struct device *d, uint32_t id, u
 
 errint_t bridge_state_closed(struct bridge *b)
 {
+	errint_t err = fault_point("hand_over_closed");
+
 	b->state.closed = true;
 	state_file_set_image(&b->state, &b->file);
-	return state_file_write(b->dir, &b->state, &b->state_lock);
+	return err ? err : state_file_write(b->dir, &b->state, &b->state_lock);
 }
 
 void bridge_state_end(struct bridge *b)

@@ -82,6 +82,20 @@ static errint_t start_next(const char *device, bool foreground, long old)
 	return err ? err : take_back(state, state->restart);
 }
 
+/* One that dies of it has left the device as well, if not in order. */
+static errint_t hand_over(struct bridge_client *c, const char *device)
+{
+	errint_t err = client_call(c, "hand-over", NULL, -1, HAND_OVER_MS, NULL);
+
+	if (err == -ECONNRESET) {
+		log_warn("%s: its bridge has died instead; the next one replays the volatile "
+			 "journal",
+			 device);
+		return 0;
+	}
+	return err ? err : client_wait_gone(c, GONE_MS);
+}
+
 static errint_t upgrade_one(struct bridge_client *c, bool force)
 {
 	const char *device = client_text(c, "device");
@@ -89,9 +103,7 @@ static errint_t upgrade_one(struct bridge_client *c, bool force)
 	errint_t err = check(c, views, force);
 
 	if (!err)
-		err = client_call(c, "hand-over", NULL, -1, HAND_OVER_MS, NULL);
-	if (!err)
-		err = client_wait_gone(c, GONE_MS);
+		err = hand_over(c, device);
 	if (!err)
 		err = start_next(device, json_is_true(json_object_get(c->about, "foreground")),
 				 client_pid(c));

@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ enum { ERRNO_MAX = 4095 };
 struct fault {
 	const char *name;  /* in fault_list.spec, terminated */
 	unsigned long nth; /* the passage that fails; 1 is the first */
-	errint_t err;
+	errint_t err;	   /* 0: the process is killed */
 	atomic_ulong passed;
 };
 
@@ -63,12 +64,26 @@ static bool parse_number(const char *text, unsigned long max, unsigned long *out
 	return !errno && !*end && *out >= 1 && *out <= max;
 }
 
+/* An ERRNO, or "kill". */
+static bool parse_outcome(const char *text, errint_t *out)
+{
+	unsigned long err;
+
+	if (!strcmp(text, "kill")) {
+		*out = 0;
+		return true;
+	}
+	if (!parse_number(text, ERRNO_MAX, &err))
+		return false;
+	*out = -(errint_t)err;
+	return true;
+}
+
 /* Parse one NAME[:COUNT[:ERRNO]], cutting it into its parts. */
 static bool parse_fault(char *text, struct fault *fault)
 {
 	char *count = strchr(text, ':');
 	char *error = count ? strchr(count + 1, ':') : NULL;
-	unsigned long err = EIO;
 
 	if (count)
 		*count++ = '\0';
@@ -76,13 +91,13 @@ static bool parse_fault(char *text, struct fault *fault)
 		*error++ = '\0';
 	fault->name = text;
 	fault->nth = 1;
+	fault->err = -EIO;
 	if (!*text)
 		return false;
 	if (count && !parse_number(count, ULONG_MAX, &fault->nth))
 		return false;
-	if (error && !parse_number(error, ERRNO_MAX, &err))
+	if (error && !parse_outcome(error, &fault->err))
 		return false;
-	fault->err = -(errint_t)err;
 	atomic_init(&fault->passed, 0);
 	return true;
 }
@@ -114,7 +129,7 @@ static errint_t parse_list(const char *spec, struct fault_list **out)
 		if (!parse_fault(item, &list->faults[list->n++]))
 			return log_fail(-EINVAL,
 					"fault points \"%s\": item %zu is not NAME[:COUNT[:ERRNO]] "
-					"with COUNT from 1 and ERRNO from 1 to %d",
+					"with COUNT from 1 and ERRNO from 1 to %d, or \"kill\"",
 					spec, list->n, ERRNO_MAX);
 	}
 	*out = steal_pointer(&list);
@@ -148,9 +163,12 @@ errint_t fault_hit(const char *name)
 
 		if (strcmp(fault->name, name))
 			continue;
-		if (atomic_fetch_add_explicit(&fault->passed, 1, memory_order_relaxed) + 1 ==
+		if (atomic_fetch_add_explicit(&fault->passed, 1, memory_order_relaxed) + 1 !=
 		    fault->nth)
-			err = fault->err;
+			continue;
+		if (!fault->err)
+			raise(SIGKILL);
+		err = fault->err;
 	}
 	return err;
 }

@@ -3,7 +3,8 @@
  * Named fault points: places where a test can make an operation fail.  UBLK_IMG_FAULTS in the
  * environment, which main() hands to fault_set(), holds a comma-separated list of
  * NAME[:COUNT[:ERRNO]] — the point fails at its COUNT-th passage (default 1) with ERRNO (a number,
- * default EIO).  Without faults set, a point costs one load and a branch.
+ * default EIO), or, with "kill", the process is killed there.  Without faults set, a point costs
+ * one load and a branch.
  */
 #ifndef COMMON_FAULT_H
 #define COMMON_FAULT_H

@@ -36,6 +36,9 @@ struct counters {
 	_Atomic uint64_t sqes, enters, handoffs;
 };
 
+/* stats.c: add what @c has counted to @s. */
+void counters_add(struct engine_stats *s, const struct counters *c);
+
 struct engine_queue;
 
 struct engine {

@@ -36,5 +36,6 @@ engine_sources = \
 	%D%/resize.c \
 	%D%/snapshot.c \
 	%D%/snapshot.h \
+	%D%/stats.c \
 	%D%/stats.h \
 	%D%/write.c

@@ -4,11 +4,15 @@
 
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -84,6 +88,31 @@ static void test_one_point_twice(void **state)
 		assert_int_equal(fault_point("write"), i == 2 ? -EINTR : i == 4 ? -ENOMEM : 0);
 }
 
+/* Nothing of the process runs behind the point. */
+static void test_kill(void **state)
+{
+	int *passed = mmap(NULL, sizeof(*passed), PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status;
+	pid_t child;
+
+	(void)state;
+	assert_ptr_not_equal(passed, MAP_FAILED);
+	assert_int_equal(fault_set("write:3:kill"), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		for (; *passed < 10; ++*passed)
+			if (fault_point("write") || fault_point("sync"))
+				break;
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	assert_int_equal(*passed, 2);
+	munmap(passed, sizeof(*passed));
+}
+
 /* Setting a list again begins to count again. */
 static void test_set_again(void **state)
 {
@@ -105,6 +134,7 @@ static void test_bad_syntax(void **state)
 		"write:x",    "write:1x",     "write:1:",
 		"write:1:0",  "write:1:-5",   "write:1:EIO",
 		"write:1:5:", "write:1:4096", "write:99999999999999999999999",
+		"write:kill", "write:1:kil",  "write:1:kill9",
 	};
 
 	(void)state;
@@ -152,6 +182,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_count_and_errno, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_point_twice, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_set_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_syntax, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),

@@ -65,6 +65,60 @@ for mode in $modes; do
 	ublk-img check --data a.ublk
 done
 
+# dies POINT COMMAND...: the command starts a bridge that is killed there.
+dies() {
+	local point=$1
+	shift
+	expect_status 1 env "UBLK_IMG_FAULTS=$point:1:kill" timeout 200 "$@" 2>err
+	[ "$(state_of "$device")" = "awaiting recovery" ] || fail "$point: $(ublk-img list; cat err)"
+	# Nobody else opens the image meanwhile.
+	expect_status 1 ublk-img resize a.ublk +1M
+}
+# survives: nothing is lost that was written meanwhile.
+survives() {
+	wait "$late"
+	cmp -n $((60 * 4096)) -i 4096:$((24577 << 12)) pattern "$device"
+	detach "$device"
+	ublk-img check --data a.ublk
+}
+
+# Where queues cannot be stopped, the old bridge leaves nothing but what the next one replays.
+drains=true
+case $(uname -r) in 6.12.*) drains=false ;; esac
+for point in hand_over_drained hand_over_closed; do
+	echo "--- the old bridge is killed: $point"
+	$drains || continue
+	UBLK_IMG_FAULTS=$point:1:kill attach a.ublk --queues=2
+	late_writes &
+	late=$!
+	upgrade 2>err
+	grep -q 'its bridge has died instead' err || fail "$(cat err)"
+	survives
+done
+for point in take_back_claimed take_back_opened take_back_journal end_recovery; do
+	echo "--- the new bridge is killed: $point"
+	attach a.ublk --queues=2
+	late_writes &
+	late=$!
+	dies "$point" ublk-img upgrade "$device"
+	dies "$point" ublk-img recover "$device"
+	recover
+	survives
+done
+# As when another version of the program had been the old bridge.
+for point in take_back_changes take_back_opened take_back_journal end_recovery; do
+	echo "--- there is no journal, and the new bridge is killed: $point"
+	$drains || continue
+	attach a.ublk --queues=2
+	late_writes &
+	late=$!
+	dies take_back_claimed ublk-img upgrade "$device"
+	rm run/*.vj
+	dies "$point" ublk-img recover "$device"
+	recover
+	survives
+done
+
 echo "--- a mounted file system, and a mounted view"
 rm -f a.ublk
 make_image a.ublk empty-zstd
