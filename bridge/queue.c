@@ -14,6 +14,7 @@
 
 #include <linux/prctl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #include "common/container_of.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "engine/queue.h"
 
@@ -37,7 +39,8 @@ struct bridge_queue {
 	int gone_fd;
 	bool started; /* there is a thread to be joined */
 	pthread_t thread;
-	sem_t running; /* posted once: the tags are fetched, or @err says why not */
+	struct gate *gate; /* until @running */
+	sem_t running;	   /* posted once: the tags are fetched, or @err says why not */
 	errint_t err;
 
 	/* The thread's. */
@@ -46,6 +49,13 @@ struct bridge_queue {
 	bool serving;  /* every tag was fetched */
 	uint8_t *bufs;
 	struct tag tags[];
+};
+
+/* Where the threads of a device's queues wait for each other. */
+struct gate {
+	unsigned n; /* of them; constant */
+	_Atomic unsigned arrived;
+	_Atomic bool failed; /* by at least one: nobody goes on */
 };
 
 /* What a completion of one of our SQEs is about, above the tag in its cookie. */
@@ -276,7 +286,8 @@ static void prepare_thread(const struct queue_config *cfg)
 		sched_setaffinity(0, sizeof(cfg->cpus), &cfg->cpus);
 }
 
-static errint_t begin(struct bridge_queue *bq)
+/* Everything but to submit the fetches. */
+static errint_t prepare(struct bridge_queue *bq)
 {
 	const struct engine_queue_opts opts = {
 		.pool = bq->cfg.pool,
@@ -292,10 +303,33 @@ static errint_t begin(struct bridge_queue *bq)
 		return err;
 	for (unsigned i = 0; i < bq->cfg.depth; i++)
 		fetch(&bq->tags[i], UBLK_U_IO_FETCH_REQ, -1);
-	bq->live = bq->cfg.depth;
-	/* So that this turn, in which they are submitted, ends. */
+	/* So that the turn in which they are submitted, all at once, ends. */
 	engine_queue_wake(bq->q);
+	return 0;
+}
+
+/* False: not all queues can. */
+static bool pass(struct gate *g, errint_t err)
+{
+	if (err)
+		atomic_store(&g->failed, true);
+	atomic_fetch_add(&g->arrived, 1);
+	/* Awake, since threads that are woken come one by one. */
+	while (atomic_load(&g->arrived) < g->n)
+		sched_yield();
+	return !atomic_load(&g->failed);
+}
+
+static errint_t begin(struct bridge_queue *bq)
+{
+	errint_t err = prepare(bq);
+
+	if (!pass(bq->gate, err))
+		return err ? err : -ECANCELED;
+	bq->live = bq->cfg.depth;
 	err = engine_queue_turn(bq->q);
+	if (!err)
+		err = fault_point("fetched");
 	if (!err)
 		err = bq->err;
 	bq->serving = !err;
@@ -370,24 +404,50 @@ errint_t bridge_queue_new(const struct queue_config *cfg, struct bridge_queue **
 	return 0;
 }
 
-errint_t bridge_queue_start(struct bridge_queue *bq, int gone_fd)
+static errint_t start_thread(struct bridge_queue *bq, struct gate *gate, int gone_fd)
 {
 	assert(!bq->started);
 	bq->gone_fd = gone_fd;
+	bq->gate = gate;
 
 	int err = pthread_create(&bq->thread, NULL, queue_thread, bq);
 
-	if (err)
-		return log_err(-err, "/dev/ublkb%u: cannot start queue %u", bq->cfg.dev_id,
-			       bq->cfg.id);
+	bq->started = !err;
+	return err ? log_err(-err, "/dev/ublkb%u: cannot start queue %u", bq->cfg.dev_id,
+			     bq->cfg.id)
+		   : 0;
+}
+
+/* Its error, but that of another queue comes first. */
+static void wait_running(struct bridge_queue *bq, errint_t *first)
+{
 	while (sem_wait(&bq->running))
 		;
-	if (bq->err) {
-		pthread_join(bq->thread, NULL);
-		return bq->err;
+	bq->gate = NULL;
+	if (!bq->err)
+		return;
+	if (!*first || *first == -ECANCELED)
+		*first = bq->err;
+	bridge_queue_join(bq);
+}
+
+errint_t bridge_queues_start(struct bridge_queue *const *queues, unsigned n, int gone_fd)
+{
+	struct gate gate = {.n = n};
+	unsigned started = 0;
+	errint_t err = 0;
+
+	while (started < n && !err) {
+		err = start_thread(queues[started], &gate, gone_fd);
+		started += !err;
 	}
-	bq->started = true;
-	return 0;
+	/* Those that are not there are not waited for. */
+	if (err)
+		atomic_store(&gate.failed, true);
+	atomic_fetch_add(&gate.arrived, n - started);
+	for (unsigned i = 0; i < started; i++)
+		wait_running(queues[i], &err);
+	return err;
 }
 
 void bridge_queue_join(struct bridge_queue *bq)

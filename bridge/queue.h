@@ -34,12 +34,19 @@ struct queue_config {
 MUST_CHECK errint_t bridge_queue_new(const struct queue_config *cfg, struct bridge_queue **out);
 
 /*
- * Starts the thread, and returns when every tag has been fetched; START_DEV may follow.  When the
- * last tag has come back for good, 1 is added to the eventfd @gone_fd.
- * Errors are those of engine_queue_new() and of the fetches, message logged; there is no thread
- * then.
+ * Starts the threads of all queues of a device, and returns when every tag has been fetched;
+ * START_DEV may follow.  When the last tag of a queue has come back for good, 1 is added to the
+ * eventfd @gone_fd.
+ *
+ * The threads fetch at the same time, as nearly as that is possible, and only when all are ready
+ * to: from a device whose server dies when it has fetched tags of some queues and not of others
+ * drivers of Linux 6.15 to 6.18 never let go, and older ones may crash when it is taken back.
+ *
+ * Errors are those of engine_queue_new() and of the fetches, message logged.  A queue that has
+ * fetched nothing has no thread then.
  */
-MUST_CHECK errint_t bridge_queue_start(struct bridge_queue *bq, int gone_fd);
+MUST_CHECK errint_t bridge_queues_start(struct bridge_queue *const *queues, unsigned n,
+					int gone_fd);
 
 /* Waits for the thread to end: after STOP_DEV, or when the device went away.  Then nothing of the
  * ring is left that refers to /dev/ublkcN.  A queue that was never started has nothing to wait for.

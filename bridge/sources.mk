@@ -47,6 +47,7 @@ bridge_sources = \
 	%D%/supervisor.c \
 	%D%/supervisor.h \
 	%D%/ublk_abi.h \
+	%D%/ublk_begun.c \
 	%D%/ublk_device.c \
 	%D%/ublk_device.h \
 	%D%/ublk_device_priv.h \

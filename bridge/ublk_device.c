@@ -230,14 +230,15 @@ static errint_t make_queue(struct ublk_device *u, const struct ublk_device_confi
 
 errint_t ublk_device_start_queues(struct ublk_device *u, const struct ublk_device_config *cfg)
 {
+	struct bridge_queue *queues[BRIDGE_MAX_QUEUES];
 	errint_t err = 0;
 
 	u->desc_len = round_to_pages(u->depth * sizeof(struct ublksrv_io_desc));
-	for (unsigned q = 0; q < u->nqueues && !err; q++)
+	for (unsigned q = 0; q < u->nqueues && !err; q++) {
 		err = make_queue(u, cfg, q);
-	for (unsigned q = 0; q < u->nqueues && !err; q++)
-		err = bridge_queue_start(u->queues[q].queue, u->dev.gone_fd);
-	return err;
+		queues[q] = u->queues[q].queue;
+	}
+	return err ? err : bridge_queues_start(queues, u->nqueues, u->dev.gone_fd);
 }
 
 /* The block device is there when it can be opened and has its size: udev and file systems look at

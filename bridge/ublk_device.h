@@ -47,10 +47,11 @@ bool ublk_device_can_recover(uint64_t features);
 
 /*
  * Waits, for a minute at most, until device @id can be taken back: its server has ended, with all
- * that refers to /dev/ublkcN.  @mark as it was given to promise().  -ENODEV: it is not there any
- * more, -EBUSY: it is still being served; messages are logged.
+ * that refers to /dev/ublkcN.  @features are the driver's, @mark as it was given to promise().
+ * -ENODEV: it is not there any more, -EBUSY: it is still being served; messages are logged.
  */
-MUST_CHECK errint_t ublk_device_wait_quiesced(struct control *c, uint32_t id, uint64_t mark);
+MUST_CHECK errint_t ublk_device_wait_quiesced(struct control *c, uint64_t features, uint32_t id,
+					      uint64_t mark);
 
 /*
  * The same as ublk_device_new(), for a device that is there and waits for a server; queues and

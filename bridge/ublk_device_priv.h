@@ -65,6 +65,13 @@ void ublk_device_end_queues(struct ublk_device *u);
 /* ublk_recover.c: makes @u, which is new, device @id again. */
 MUST_CHECK errint_t ublk_device_recover(struct ublk_device *u, const struct ublk_device_config *cfg,
 					uint32_t id);
+/*
+ * ublk_begun.c, for drivers without UBLK_F_SUPPORT_ZERO_COPY, before START_USER_RECOVERY: @info's
+ * device, whose server is dead, is such that it can be called.  -EBUSY, without a message:
+ * something of the server is still there.  Else -EIO and others; messages are logged.
+ */
+MUST_CHECK errint_t ublk_fetch_begun(const struct ublksrv_ctrl_dev_info *info);
+
 /* device_ops.hand_over */
 void ublk_hand_over(struct device *d, bool *drained);
 

@@ -40,34 +40,39 @@ bool ublk_device_can_recover(uint64_t features)
 }
 
 /* Is it there, and the same, and one that waits for a server? */
-static errint_t check_device(struct control *c, uint32_t id, uint64_t mark)
+static errint_t check_device(struct control *c, uint32_t id, uint64_t mark,
+			     struct ublksrv_ctrl_dev_info *info)
 {
-	struct ublksrv_ctrl_dev_info info = {.dev_id = 0};
-	errint_t err = control_find(c, id, &info);
+	errint_t err = control_find(c, id, info);
 
 	if (err && err != -ENODEV)
 		return log_err(err, "cannot get the state of /dev/ublkb%" PRIu32, id);
-	if (err || info.ublksrv_flags != mark || info.state == UBLK_S_DEV_DEAD)
+	if (err || info->ublksrv_flags != mark || info->state == UBLK_S_DEV_DEAD)
 		return log_fail(-ENODEV,
 				"/dev/ublkb%" PRIu32
 				" is gone, and cannot be taken back; its image "
 				"has what was flushed",
 				id);
-	if (~info.flags & UBLK_RECOVERY_FLAGS)
+	if (~info->flags & UBLK_RECOVERY_FLAGS)
 		return log_fail(-ENOTSUP, "/dev/ublkb%" PRIu32 " was made without recovery", id);
 	return 0;
 }
 
-errint_t ublk_device_wait_quiesced(struct control *c, uint32_t id, uint64_t mark)
+errint_t ublk_device_wait_quiesced(struct control *c, uint64_t features, uint32_t id, uint64_t mark)
 {
+	bool resets_by_itself = features & UBLK_F_SUPPORT_ZERO_COPY;
 	uint64_t until = clock_ms() + QUIESCED_MS;
+	struct ublksrv_ctrl_dev_info info = {.dev_id = 0};
 	errint_t err;
 
 	do {
-		err = check_device(c, id, mark);
+		err = check_device(c, id, mark, &info);
 		if (err)
 			return err;
-		err = control_start_recovery(c, id);
+		if (!resets_by_itself)
+			err = ublk_fetch_begun(&info);
+		if (!err)
+			err = control_start_recovery(c, id);
 		if (err != -EBUSY)
 			return err;
 		clock_sleep_ms(POLL_MS);

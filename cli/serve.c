@@ -142,7 +142,7 @@ static errint_t wait_device(void *arg, struct bridge *b)
 	if (err)
 		return log_err(err, "%s cannot be taken back: the ublk driver does not answer",
 			       state->device);
-	return ublk_device_wait_quiesced(s->control, state->id, state->mark);
+	return ublk_device_wait_quiesced(s->control, s->features, state->id, state->mark);
 }
 
 static errint_t take_back(struct serve *s, struct bridge *b, struct device **out)

@@ -85,7 +85,7 @@ static errint_t wait_for(struct driver *d)
 	last[0] = '\0';
 	d->info.ublksrv_flags = d->info.ublksrv_flags ? d->info.ublksrv_flags : MARK;
 	assert_int_equal(control_new(&ops, d, 0, &c), 0);
-	err = ublk_device_wait_quiesced(c, 3, MARK);
+	err = ublk_device_wait_quiesced(c, UBLK_F_SUPPORT_ZERO_COPY, 3, MARK);
 	control_close(c);
 	return err;
 }
