@@ -561,11 +561,13 @@ void queues_shrink(struct engine *e)
 	}
 }
 
-/* Nothing has arrived that the client has not been told of, and nothing does outside a turn. */
+/* All that the client has prepared is carried out, which may be what takes a request's bytes from
+ * its memory; it has been told of all that has arrived; and nothing arrives outside a turn. */
 static bool all_told(struct engine_queue *q)
 {
-	return q->ring.flags & IORING_SETUP_DEFER_TASKRUN && !io_uring_cq_ready(&q->ring) &&
-	       !io_uring_cq_has_overflow(&q->ring);
+	queue_submit(q);
+	return !io_uring_sq_ready(&q->ring) && q->ring.flags & IORING_SETUP_DEFER_TASKRUN &&
+	       !io_uring_cq_ready(&q->ring) && !io_uring_cq_has_overflow(&q->ring);
 }
 
 static void shrink_if_asked(struct engine_queue *q)

@@ -90,8 +90,9 @@ struct queue_client_ops {
 	void (*done)(void *client, struct engine_req *r);
 	/* The client's SQE with @cookie completed. */
 	void (*completed)(void *client, uint64_t cookie, int res);
-	/* There has been nothing to do for a while, all completions have been told, and none comes
-	 * before the next turn: memory for requests can be given back.  NULL: there is none. */
+	/* There has been nothing to do for a while, the client's SQEs are submitted and all
+	 * completions told, and none comes before the next turn: memory for requests can be given
+	 * back.  NULL: there is none. */
 	void (*idle)(void *client);
 };
 

@@ -95,6 +95,8 @@ static void idle(void *client)
 	struct bench *b = client;
 
 	assert_int_equal(engine_queue_active(b->q), 0);
+	/* Of ublk's SQEs, the one that commits a READ is what has its bytes copied. */
+	assert_int_equal(io_uring_sq_ready(&b->q->ring), 0);
 	b->idle++;
 }
 
