@@ -23,6 +23,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "common/container_of.h"
 #include "common/fault.h"
 #include "common/log.h"
@@ -39,8 +40,9 @@ struct bridge_queue {
 	int gone_fd;
 	bool started; /* there is a thread to be joined */
 	pthread_t thread;
-	struct gate *gate; /* until @running */
-	sem_t running;	   /* posted once: the tags are fetched, or @err says why not */
+	struct gate *gate; /* until the tags are fetched */
+	/* Posted twice: the thread is ready to fetch, and has fetched; or @err says why not. */
+	sem_t progress;
 	errint_t err;
 
 	/* The thread's. */
@@ -53,9 +55,13 @@ struct bridge_queue {
 
 /* Where the threads of a device's queues wait for each other. */
 struct gate {
-	unsigned n; /* of them; constant */
+	pthread_mutex_t lock;
+	pthread_cond_t opened;
+	bool open;
+	/* Constant once it is open. */
+	bool failed; /* not all are ready: nobody goes on */
+	unsigned n;  /* of those that are */
 	_Atomic unsigned arrived;
-	_Atomic bool failed; /* by at least one: nobody goes on */
 };
 
 /* What a completion of one of our SQEs is about, above the tag in its cookie. */
@@ -308,32 +314,43 @@ static errint_t prepare(struct bridge_queue *bq)
 	return 0;
 }
 
-/* False: not all queues can. */
-static bool pass(struct gate *g, errint_t err)
+/* False: not all queues are ready. */
+static bool pass(struct gate *g)
 {
-	if (err)
-		atomic_store(&g->failed, true);
+	pthread_mutex_lock(&g->lock);
+	while (!g->open)
+		pthread_cond_wait(&g->opened, &g->lock);
+	pthread_mutex_unlock(&g->lock);
+	if (g->failed)
+		return false;
+	/* Those who are woken come one by one, and wait for the last one awake. */
 	atomic_fetch_add(&g->arrived, 1);
-	/* Awake, since threads that are woken come one by one. */
 	while (atomic_load(&g->arrived) < g->n)
 		sched_yield();
-	return !atomic_load(&g->failed);
+	return true;
+}
+
+static errint_t fetch_all(struct bridge_queue *bq)
+{
+	bq->live = bq->cfg.depth;
+
+	errint_t err = engine_queue_turn(bq->q);
+
+	(void)fault_point("fetched"); /* to be killed */
+	if (!err)
+		err = bq->err;
+	if (!err && bq->live < bq->cfg.depth)
+		err = log_fail(-EIO, "/dev/ublkb%u: the driver gives tags of queue %u back at once",
+			       bq->cfg.dev_id, bq->cfg.id);
+	bq->serving = !err;
+	return err;
 }
 
 static errint_t begin(struct bridge_queue *bq)
 {
-	errint_t err = prepare(bq);
-
-	if (!pass(bq->gate, err))
-		return err ? err : -ECANCELED;
-	bq->live = bq->cfg.depth;
-	err = engine_queue_turn(bq->q);
-	if (!err)
-		err = fault_point("fetched");
-	if (!err)
-		err = bq->err;
-	bq->serving = !err;
-	return err;
+	bq->err = prepare(bq);
+	sem_post(&bq->progress);
+	return pass(bq->gate) ? fetch_all(bq) : bq->err;
 }
 
 /* Without the ring nothing can be completed any more.  When the process ends, the kernel fails what
@@ -361,9 +378,10 @@ static void *queue_thread(void *arg)
 
 	errint_t err = begin(bq);
 
-	bq->err = err;
-	sem_post(&bq->running);
-	if (!err) {
+	if (err)
+		bq->err = err;
+	sem_post(&bq->progress);
+	if (bq->serving) {
 		serve(bq);
 		tell_gone(bq);
 	}
@@ -384,7 +402,7 @@ errint_t bridge_queue_new(const struct queue_config *cfg, struct bridge_queue **
 	bq->cfg = *cfg;
 	for (unsigned i = 0; i < cfg->depth; i++)
 		bq->tags[i].bq = bq;
-	sem_init(&bq->running, 0, 0);
+	sem_init(&bq->progress, 0, 0);
 	if (cfg->mode == BRIDGE_COPY) {
 		/* Touched, and so taken, only as far as requests are that large. */
 		bq->bufs = mmap(NULL, bufs_len(bq), PROT_READ | PROT_WRITE,
@@ -418,22 +436,28 @@ static errint_t start_thread(struct bridge_queue *bq, struct gate *gate, int gon
 		   : 0;
 }
 
-/* Its error, but that of another queue comes first. */
-static void wait_running(struct bridge_queue *bq, errint_t *first)
+static void wait_progress(struct bridge_queue *const *queues, unsigned n, errint_t *err)
 {
-	while (sem_wait(&bq->running))
-		;
-	bq->gate = NULL;
-	if (!bq->err)
-		return;
-	if (!*first || *first == -ECANCELED)
-		*first = bq->err;
-	bridge_queue_join(bq);
+	for (unsigned i = 0; i < n; i++) {
+		while (sem_wait(&queues[i]->progress))
+			;
+		if (!*err)
+			*err = queues[i]->err;
+	}
+}
+
+static void open_gate(struct gate *g, bool failed)
+{
+	SCOPED_LOCK(&g->lock);
+	g->open = true;
+	g->failed = failed;
+	pthread_cond_broadcast(&g->opened);
 }
 
 errint_t bridge_queues_start(struct bridge_queue *const *queues, unsigned n, int gone_fd)
 {
-	struct gate gate = {.n = n};
+	struct gate gate = {
+		.lock = PTHREAD_MUTEX_INITIALIZER, .opened = PTHREAD_COND_INITIALIZER, .n = n};
 	unsigned started = 0;
 	errint_t err = 0;
 
@@ -441,12 +465,14 @@ errint_t bridge_queues_start(struct bridge_queue *const *queues, unsigned n, int
 		err = start_thread(queues[started], &gate, gone_fd);
 		started += !err;
 	}
-	/* Those that are not there are not waited for. */
-	if (err)
-		atomic_store(&gate.failed, true);
-	atomic_fetch_add(&gate.arrived, n - started);
+	wait_progress(queues, started, &err);
+	open_gate(&gate, err != 0);
+	wait_progress(queues, started, &err);
 	for (unsigned i = 0; i < started; i++)
-		wait_running(queues[i], &err);
+		if (!queues[i]->serving)
+			bridge_queue_join(queues[i]);
+	pthread_cond_destroy(&gate.opened);
+	pthread_mutex_destroy(&gate.lock);
 	return err;
 }
 
@@ -464,6 +490,6 @@ void bridge_queue_free(struct bridge_queue *bq)
 	assert(!bq->started);
 	if (bq->bufs)
 		munmap(bq->bufs, bufs_len(bq));
-	sem_destroy(&bq->running);
+	sem_destroy(&bq->progress);
 	free(bq);
 }

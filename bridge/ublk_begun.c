@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a server leaves that dies while it takes a device back, in drivers before Linux 6.15.
+ * What a server leaves that dies while it takes a device back, in older drivers.
  *
- * There START_USER_RECOVERY is what resets the queues, and only those that a task which is dead now
- * has fetched: when no queue was, it says -EINVAL, for ever, and when some were it follows a null
- * pointer.  So before it is called, a thread that then ends fetches the tags of every queue that
- * nobody has fetched since it was reset.  The driver refuses the others.  No request comes: the
- * device is quiesced, and that ends with END_USER_RECOVERY.
+ * Before Linux 6.15 (and 6.14.6) START_USER_RECOVERY is what resets the queues, and only those that
+ * a task which is dead now has fetched: when no queue was, it says -EINVAL, for ever, and when some
+ * were it follows a null pointer.  So before it is called, a thread that then ends fetches the tags
+ * of every queue that nobody has fetched since it was reset.  The driver refuses the others.  No
+ * request comes: the device is quiesced, and that ends with END_USER_RECOVERY.
+ *
+ * Where the driver resets them by itself, which cannot be seen in all versions, the thread fetches
+ * everything, and is one more server that died; what requests it was given are issued again.
+ * Before Linux 6.7 the driver does not take the tags from the thread when it ends: there such a
+ * device can only be removed.
  */
 #include "config.h"
 
@@ -27,6 +32,7 @@ struct fetcher {
 	const struct ublksrv_ctrl_dev_info *info;
 	int char_fd;
 	errint_t err;
+	bool fetched; /* something */
 };
 
 static void prepare_fetch(const struct fetcher *f, struct io_uring_sqe *sqe, uint16_t queue,
@@ -45,24 +51,26 @@ static void prepare_fetch(const struct fetcher *f, struct io_uring_sqe *sqe, uin
 	memcpy(sqe->cmd, &cmd, sizeof(cmd));
 }
 
-/* What was refused has completed on return.  @other: the results that are not -EINVAL. */
+/* What is refused has completed when it was submitted.  @other: for another reason than that
+ * somebody else has fetched it. */
 static unsigned count_refused(struct io_uring *ring, unsigned *other)
 {
 	struct io_uring_cqe *cqe;
-	unsigned head, n = 0;
+	unsigned head, n = 0, refused = 0;
 
 	*other = 0;
 	io_uring_for_each_cqe(ring, head, cqe)
 	{
 		n++;
-		*other += cqe->res != -EINVAL;
+		refused += cqe->res < 0;
+		*other += cqe->res < 0 && cqe->res != -EINVAL;
 	}
 	io_uring_cq_advance(ring, n);
-	return n;
+	return refused;
 }
 
 /* All tags of a queue, or none. */
-static errint_t fetch_queue(const struct fetcher *f, struct io_uring *ring, uint16_t queue)
+static errint_t fetch_queue(struct fetcher *f, struct io_uring *ring, uint16_t queue)
 {
 	unsigned depth = f->info->queue_depth, refused, other;
 
@@ -72,8 +80,10 @@ static errint_t fetch_queue(const struct fetcher *f, struct io_uring *ring, uint
 	int n = io_uring_submit(ring);
 
 	refused = count_refused(ring, &other);
-	if (n == (int)depth && !other && (!refused || refused == depth))
+	if (n == (int)depth && !other && (!refused || refused == depth)) {
+		f->fetched |= !refused;
 		return 0;
+	}
 	return log_fail(-EIO,
 			"/dev/ublkb%" PRIu32 ": queue %u is neither what its last server has left "
 			"nor new (%d submitted, %u refused, %u for other reasons)",
@@ -97,7 +107,7 @@ static void *fetch_all(void *arg)
 	return NULL;
 }
 
-errint_t ublk_fetch_begun(const struct ublksrv_ctrl_dev_info *info)
+errint_t ublk_fetch_begun(const struct ublksrv_ctrl_dev_info *info, bool *fetched)
 {
 	CLEANUP(close) int fd = -1;
 	struct fetcher f = {.info = info};
@@ -108,8 +118,11 @@ errint_t ublk_fetch_begun(const struct ublksrv_ctrl_dev_info *info)
 		return -EBUSY;
 	snprintf(path, sizeof(path), "/dev/ublkc%" PRIu32, info->dev_id);
 	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return errno == EBUSY ? -EBUSY : log_errno("%s: cannot open", path);
+	if (fd < 0) {
+		bool gone = errno == ENOENT || errno == ENXIO || errno == ENODEV;
+
+		return gone || errno == EBUSY ? -EBUSY : log_errno("%s: cannot open", path);
+	}
 	f.char_fd = fd;
 
 	int err = pthread_create(&thread, NULL, fetch_all, &f);
@@ -117,5 +130,6 @@ errint_t ublk_fetch_begun(const struct ublksrv_ctrl_dev_info *info)
 	if (err)
 		return log_err(-err, "cannot start a thread");
 	pthread_join(thread, NULL);
+	*fetched = f.fetched;
 	return f.err;
 }

@@ -67,10 +67,11 @@ MUST_CHECK errint_t ublk_device_recover(struct ublk_device *u, const struct ublk
 					uint32_t id);
 /*
  * ublk_begun.c, for drivers without UBLK_F_SUPPORT_ZERO_COPY, before START_USER_RECOVERY: @info's
- * device, whose server is dead, is such that it can be called.  -EBUSY, without a message:
- * something of the server is still there.  Else -EIO and others; messages are logged.
+ * device, whose server is dead, is such that it can be called, once.  *fetched: something had to be
+ * done for that, which takes the driver a moment to get over.  -EBUSY, without a message: something
+ * of the server is still there, or the device is gone.  Else -EIO and others; messages are logged.
  */
-MUST_CHECK errint_t ublk_fetch_begun(const struct ublksrv_ctrl_dev_info *info);
+MUST_CHECK errint_t ublk_fetch_begun(const struct ublksrv_ctrl_dev_info *info, bool *fetched);
 
 /* device_ops.hand_over */
 void ublk_hand_over(struct device *d, bool *drained);

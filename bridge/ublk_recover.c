@@ -29,6 +29,7 @@ enum {
 	QUIESCED_MS = 60000, /* for the former server's end: its last request may take that long */
 	DRAIN_MS = 30000,    /* for requests under way */
 	IDLE_MS = 10000,     /* of it, for the driver's own waiting */
+	FETCHED_MS = 100,    /* for work that the driver does later, if on a device to be served */
 	POLL_MS = 10,
 };
 
@@ -60,7 +61,7 @@ static errint_t check_device(struct control *c, uint32_t id, uint64_t mark,
 
 errint_t ublk_device_wait_quiesced(struct control *c, uint64_t features, uint32_t id, uint64_t mark)
 {
-	bool resets_by_itself = features & UBLK_F_SUPPORT_ZERO_COPY;
+	bool begun = !(features & UBLK_F_SUPPORT_ZERO_COPY), fetched = false;
 	uint64_t until = clock_ms() + QUIESCED_MS;
 	struct ublksrv_ctrl_dev_info info = {.dev_id = 0};
 	errint_t err;
@@ -69,8 +70,12 @@ errint_t ublk_device_wait_quiesced(struct control *c, uint64_t features, uint32_
 		err = check_device(c, id, mark, &info);
 		if (err)
 			return err;
-		if (!resets_by_itself)
-			err = ublk_fetch_begun(&info);
+		if (begun) {
+			err = ublk_fetch_begun(&info, &fetched);
+			begun = err != 0;
+			if (fetched)
+				clock_sleep_ms(FETCHED_MS);
+		}
 		if (!err)
 			err = control_start_recovery(c, id);
 		if (err != -EBUSY)

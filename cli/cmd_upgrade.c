@@ -82,17 +82,45 @@ static errint_t start_next(const char *device, bool foreground, long old)
 	return err ? err : take_back(state, state->restart);
 }
 
-/* One that dies of it has left the device as well, if not in order. */
+/* Who serves @device now; 0: nobody that answers. */
+static long served_by(const char *device)
+{
+	CLEANUP(client) struct bridge_client c;
+
+	return client_find(device, &c) ? 0 : client_pid(&c);
+}
+
+/* One that has died of it has left the device as well, if not in order. */
+static errint_t lost_connection(struct bridge_client *c, const char *device, errint_t err)
+{
+	for (unsigned i = 0; i < GONE_MS / POLL_MS; i++) {
+		CLEANUP(free) struct device_state *state = NULL;
+
+		if (!awaiting_find(device, &state)) {
+			log_warn("%s: its bridge has died instead; the next one replays the "
+				 "volatile journal",
+				 device);
+			return 0;
+		}
+		long pid = served_by(device);
+
+		if (pid && pid != client_pid(c))
+			return log_fail(-EAGAIN,
+					"%s: its bridge has died instead, and has been replaced "
+					"already (pid %ld)",
+					device, pid);
+		clock_sleep_ms(POLL_MS);
+	}
+	return log_fail(err, "%s: its bridge (pid %ld) has ended the connection", device,
+			client_pid(c));
+}
+
 static errint_t hand_over(struct bridge_client *c, const char *device)
 {
 	errint_t err = client_call(c, "hand-over", NULL, -1, HAND_OVER_MS, NULL);
 
-	if (err == -ECONNRESET) {
-		log_warn("%s: its bridge has died instead; the next one replays the volatile "
-			 "journal",
-			 device);
-		return 0;
-	}
+	if (err == -ECONNRESET || err == -EPIPE)
+		return lost_connection(c, device, err);
 	return err ? err : client_wait_gone(c, GONE_MS);
 }
 

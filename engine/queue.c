@@ -562,24 +562,23 @@ void queues_shrink(struct engine *e)
 }
 
 /* All that the client has prepared is carried out, which may be what takes a request's bytes from
- * its memory; it has been told of all that has arrived; and nothing arrives outside a turn. */
+ * its memory; and it has been told of all that has arrived. */
 static bool all_told(struct engine_queue *q)
 {
 	queue_submit(q);
-	return !io_uring_sq_ready(&q->ring) && q->ring.flags & IORING_SETUP_DEFER_TASKRUN &&
-	       !io_uring_cq_ready(&q->ring) && !io_uring_cq_has_overflow(&q->ring);
+	return !io_uring_sq_ready(&q->ring) && !io_uring_cq_ready(&q->ring) &&
+	       !io_uring_cq_has_overflow(&q->ring);
 }
 
+/* With DEFER_TASKRUN nothing arrives outside a turn. */
 static void shrink_if_asked(struct engine_queue *q)
 {
-	if (!atomic_load_explicit(&q->shrink, memory_order_relaxed))
+	if (!atomic_load_explicit(&q->shrink, memory_order_relaxed) || q->active || !all_told(q))
 		return;
 	atomic_store(&q->shrink, false);
-	if (q->active)
-		return;
 	free_bounces(q);
 	malloc_trim(0);
-	if (q->opts.ops->idle && all_told(q))
+	if (q->opts.ops->idle && q->ring.flags & IORING_SETUP_DEFER_TASKRUN)
 		q->opts.ops->idle(q->opts.client);
 }
 
