@@ -40,7 +40,7 @@ MUST_CHECK errint_t bridge_queue_new(const struct queue_config *cfg, struct brid
  *
  * The threads fetch at the same time, as nearly as that is possible, and only when all are ready
  * to: from a device whose server dies when it has fetched tags of some queues and not of others
- * drivers of Linux 6.15 to 6.18 never let go, and older ones may crash when it is taken back.
+ * the driver of Linux 6.18 never lets go, and older ones may crash when it is taken back.
  *
  * Errors are those of engine_queue_new() and of the fetches, message logged.  A queue that has
  * fetched nothing has no thread then.
