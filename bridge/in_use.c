@@ -18,13 +18,18 @@
 
 #include "bridge/block_devices.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 enum {
 	NAME_LEN = 64,
 	PATH_LEN = 512,
 	SEARCH_MAX = 200000, /* descriptors that are looked at before giving up */
+	LOOK_MS = 1000,	     /* who only looks what it is, such as udev, has closed it by then */
+	POLL_MS = 20,
 };
+
+static const char mounted[] = "mounted";
 
 static void cleanup_dir(DIR **d)
 {
@@ -50,7 +55,7 @@ static void read_line(const char *path, char *buf, size_t size)
 
 static bool say_mounted(void *text, const struct block_mount *m)
 {
-	snprintf(text, IN_USE_TEXT_MAX, "mounted on %s", m->point);
+	snprintf(text, IN_USE_TEXT_MAX, "%s on %s", mounted, m->point);
 	return false;
 }
 
@@ -168,13 +173,26 @@ errint_t in_use_refuse(const char *path, const char *what)
 			path, what);
 }
 
+/* The same, not counting who has it open for a moment. */
+static bool find_lasting(const char *name, char text[IN_USE_TEXT_MAX])
+{
+	uint64_t until = clock_ms() + LOOK_MS;
+
+	while (in_use_find("/proc", "/sys", name, text)) {
+		if (!strncmp(text, mounted, strlen(mounted)) || clock_ms() >= until)
+			return true;
+		clock_sleep_ms(POLL_MS);
+	}
+	return false;
+}
+
 errint_t in_use_check(const char *path)
 {
 	char text[IN_USE_TEXT_MAX];
 	int fd;
 
 	assert(!strncmp(path, "/dev/", 5));
-	if (in_use_find("/proc", "/sys", path + 5, text))
+	if (find_lasting(path + 5, text))
 		return in_use_refuse(path, text);
 	/* Mounts in namespaces that cannot be seen from here hold it exclusively. */
 	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);

@@ -22,8 +22,9 @@
 bool in_use_find(const char *proc, const char *sys, const char *name, char text[IN_USE_TEXT_MAX]);
 
 /*
- * -EBUSY, message logged, when somebody uses the block device @path ("/dev/ublkb0").  Somebody may
- * begin to as soon as this returns.
+ * -EBUSY, message logged, when somebody uses the block device @path ("/dev/ublkb0").  Who only has
+ * a look at it, as udev does after each writer, is waited for, up to a second.  Somebody may begin
+ * to use it as soon as this returns.
  */
 MUST_CHECK errint_t in_use_check(const char *path);
 

@@ -65,7 +65,17 @@ for fs in ext4 xfs; do
 	expect_status 1 ublk-img detach disk 2>err
 	grep -q "$device is in use: mounted on .*/mnt" err || fail "$(cat err)"
 	umount mnt
+	exec 9<"$device"
+	expect_status 1 ublk-img detach disk 2>err
+	grep -q "$device is in use: open in pid $$ (" err || fail "$(cat err)"
+	exec 9<&-
+	# Who has only had a look, as udev does, is waited for.
+	(
+		exec 9<"$device"
+		sleep 0.3
+	) &
 	ublk-img detach disk
+	wait $!
 	detached
 	ublk-img check --data a.ublk >/dev/null
 	[ "$(ublk-img info --json a.ublk | jq .clusters.zstd)" -gt 10 ] || fail "nothing was compressed"
