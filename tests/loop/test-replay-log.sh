@@ -34,11 +34,12 @@ ask() {
 }
 
 # record FS OPTION...: a workload with FS on a new image.  Afterwards there are base, the image before
-# it; log; end, the image after it; and want/N, for N = 1, 2, ..., the files synced before mark N.
+# it; log; end, the image after it; want/N, for N = 1, 2, ..., the files synced before mark N; and
+# deleted, the snapshots deleted before a mark, "MARK NAME".
 record() {
 	local fs=$1 n
 	shift
-	rm -rf base end log want
+	rm -rf base end log want deleted
 	mkdir -p want mnt
 	ublk-img create "$@" a.ublk 400M
 	start_server a.ublk
@@ -72,9 +73,9 @@ record() {
 		sync "mnt/keep-$n"
 		case $((n % 4)) in
 		1) ask snapshot "$n" ;;
-		3) [ $((n % 8)) = 3 ] && ask mark "$n" || ask delete $((n - 2)) ;;
-		*) ask mark "$n" ;;
+		3) [ $((n % 8)) = 3 ] || { ask delete $((n - 2)) && echo "$n s$((n - 2))" >>deleted; } ;;
 		esac
+		ask mark "$n"
 	done
 	umount mnt
 	stop_device server
@@ -83,6 +84,11 @@ record() {
 	"$replay" log list >list
 	echo "$fs $*: $(wc -l <list) moments, $(stat -c %s log) bytes of log"
 	[ "$(wc -l <list)" -ge 100 ]
+}
+
+# Those that users see; one that was deleted a moment ago may still be in the table.
+snapshots() { # FILE
+	ublk-img snapshot list --json "$1" | jq -r '.snapshots[] | select(.deleting | not).name'
 }
 
 # sound FS FILE MARK: says nothing if all is well with the image FILE, in which what was synced before
@@ -94,9 +100,12 @@ sound() {
 	"$edit" "$image" flush 2>err || { echo "cannot be opened for writing: $(cat err)"; return; }
 	ublk-img check --data "$image" >check.out 2>&1 || { echo "check after recovery: $(tail -3 check.out)"; return; }
 	# Snapshots that were taken, unless they are deleted somewhen, are what they were in the end.
-	for name in $(ublk-img snapshot list --json end | jq -r '.snapshots[].name'); do
+	for name in $(snapshots end); do
 		[ "${name#s}" -le "$mark" ] || continue
 		ublk-img compare --strict "$image@$name" "end@$name" >err 2>&1 || { echo "snapshot $name: $(cat err)"; return; }
+	done
+	for name in $(awk -v mark="$mark" '$1 <= mark { print $2 }' deleted); do
+		! grep -qx "$name" <<<"$(snapshots "$image")" || { echo "snapshot $name is back"; return; }
 	done
 	rm -f disk
 	ublk-img convert -O raw "$image" disk 2>err || { echo "cannot be read: $(cat err)"; return; }
