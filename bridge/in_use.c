@@ -29,8 +29,6 @@ enum {
 	POLL_MS = 20,
 };
 
-static const char mounted[] = "mounted";
-
 static void cleanup_dir(DIR **d)
 {
 	if (*d)
@@ -55,7 +53,7 @@ static void read_line(const char *path, char *buf, size_t size)
 
 static bool say_mounted(void *text, const struct block_mount *m)
 {
-	snprintf(text, IN_USE_TEXT_MAX, "%s on %s", mounted, m->point);
+	snprintf(text, IN_USE_TEXT_MAX, "mounted on %s", m->point);
 	return false;
 }
 
@@ -152,17 +150,25 @@ static bool find_opener(const char *proc, const struct block_devices *b, char *t
 	return false;
 }
 
-bool in_use_find(const char *proc, const char *sys, const char *name, char text[IN_USE_TEXT_MAX])
+/* Uses that somebody has to end. */
+static bool find_lasting(const char *proc, const char *sys, const char *name, char *text)
 {
 	struct block_devices b = {0};
 
 	block_devices_find(&b, sys, name, false);
-	if (!b.count)
-		return false;
 	/* Mounts of this process's namespace, and of the one that most others share. */
-	return find_mount(proc, "self", &b, text) || find_mount(proc, "1", &b, text) ||
-	       find_swap(proc, &b, text) || find_holder(sys, name, &b, text) ||
-	       find_opener(proc, &b, text);
+	return b.count && (find_mount(proc, "self", &b, text) || find_mount(proc, "1", &b, text) ||
+			   find_swap(proc, &b, text) || find_holder(sys, name, &b, text));
+}
+
+bool in_use_find(const char *proc, const char *sys, const char *name, char text[IN_USE_TEXT_MAX])
+{
+	struct block_devices b = {0};
+
+	if (find_lasting(proc, sys, name, text))
+		return true;
+	block_devices_find(&b, sys, name, false);
+	return b.count && find_opener(proc, &b, text);
 }
 
 errint_t in_use_refuse(const char *path, const char *what)
@@ -174,12 +180,12 @@ errint_t in_use_refuse(const char *path, const char *what)
 }
 
 /* The same, not counting who has it open for a moment. */
-static bool find_lasting(const char *name, char text[IN_USE_TEXT_MAX])
+static bool find_patiently(const char *name, char text[IN_USE_TEXT_MAX])
 {
 	uint64_t until = clock_ms() + LOOK_MS;
 
 	while (in_use_find("/proc", "/sys", name, text)) {
-		if (!strncmp(text, mounted, strlen(mounted)) || clock_ms() >= until)
+		if (find_lasting("/proc", "/sys", name, text) || clock_ms() >= until)
 			return true;
 		clock_sleep_ms(POLL_MS);
 	}
@@ -192,7 +198,7 @@ errint_t in_use_check(const char *path)
 	int fd;
 
 	assert(!strncmp(path, "/dev/", 5));
-	if (find_lasting(path + 5, text))
+	if (find_patiently(path + 5, text))
 		return in_use_refuse(path, text);
 	/* Mounts in namespaces that cannot be seen from here hold it exclusively. */
 	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
