@@ -8,8 +8,8 @@
 #
 # BUILD is the build tree (default: the directory build/ next to this source tree's tests/).  Both
 # images are mounted read-only at the same time; each round runs every job on one and then on the
-# other.  With JOBS only those whose row begins with what matches this pattern.  Prints medians of the rounds and their ratios as rows of the table in docs/performance.md.
-# Needs root.
+# other; with JOBS, a pattern, only those whose row begins with what matches.  Prints medians of the
+# rounds and their ratios as rows of the table in docs/performance.md.  Needs root.
 set -euo pipefail
 
 rounds=15
