@@ -161,14 +161,17 @@ static bool find_lasting(const char *proc, const char *sys, const char *name, ch
 			   find_swap(proc, &b, text) || find_holder(sys, name, &b, text));
 }
 
-bool in_use_find(const char *proc, const char *sys, const char *name, char text[IN_USE_TEXT_MAX])
+static bool find_open(const char *proc, const char *sys, const char *name, char *text)
 {
 	struct block_devices b = {0};
 
-	if (find_lasting(proc, sys, name, text))
-		return true;
 	block_devices_find(&b, sys, name, false);
 	return b.count && find_opener(proc, &b, text);
+}
+
+bool in_use_find(const char *proc, const char *sys, const char *name, char text[IN_USE_TEXT_MAX])
+{
+	return find_lasting(proc, sys, name, text) || find_open(proc, sys, name, text);
 }
 
 errint_t in_use_refuse(const char *path, const char *what)
@@ -184,12 +187,14 @@ static bool find_patiently(const char *name, char text[IN_USE_TEXT_MAX])
 {
 	uint64_t until = clock_ms() + LOOK_MS;
 
-	while (in_use_find("/proc", "/sys", name, text)) {
-		if (find_lasting("/proc", "/sys", name, text) || clock_ms() >= until)
+	while (!find_lasting("/proc", "/sys", name, text)) {
+		if (!find_open("/proc", "/sys", name, text))
+			return false;
+		if (clock_ms() >= until)
 			return true;
 		clock_sleep_ms(POLL_MS);
 	}
-	return false;
+	return true;
 }
 
 errint_t in_use_check(const char *path)

@@ -70,10 +70,13 @@ for fs in ext4 xfs; do
 	grep -q "$device is in use: open in pid $$ (" err || fail "$(cat err)"
 	exec 9<&-
 	# Who has only had a look, as udev does, is waited for.
+	rm -f looking
 	(
 		exec 9<"$device"
+		: >looking
 		sleep 0.3
 	) &
+	until [ -e looking ]; do sleep 0.01; done
 	ublk-img detach disk
 	wait $!
 	detached
